@@ -1,0 +1,84 @@
+"""What can go wrong, as one line a problem: `<component>: <port>=<value>: <what is wrong>; <what to do>`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with one port (or with a file, where `port` names the place in it)."""
+
+    port: str
+    value: object
+    wrong: str
+    todo: str
+
+    def line(self, component: str = "") -> str:
+        """The problem as one line; control characters in the value are escaped by its repr."""
+        value = str(self.value) if isinstance(self.value, Path) else self.value
+        where = f"{component}: " if component else ""
+        return f"{where}{self.port}={value!r}: {self.wrong}; {self.todo}"
+
+
+class NgcrunError(Exception):
+    """Root of the errors that are not bugs of ours; each kind has its own exit status."""
+
+    exit_code = 1
+
+    def lines(self, component: str = "") -> list[str]:
+        """The text for the screen, one problem a line."""
+        return [f"{component}: {self}" if component else str(self)]
+
+
+class BadInput(NgcrunError):
+    """What the caller gave cannot work. Raised with every problem found, before anything costly starts."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(p.line() for p in self.problems))
+
+    @classmethod
+    def of(cls, port: str, value: object, wrong: str, todo: str) -> BadInput:
+        """A `BadInput` with a single problem."""
+        return cls([Problem(port, value, wrong, todo)])
+
+    def lines(self, component: str = "") -> list[str]:  # noqa: D102 - as in the root
+        return [p.line(component) for p in self.problems]
+
+
+class ToolFailed(NgcrunError):
+    """A vendor's program, or the machine below it, failed: says what it said last and where its log is."""
+
+    exit_code = 3
+
+    def __init__(self, what: str, log: Path | None = None, tail: str = "") -> None:
+        self.what, self.log, self.tail = what, log, tail
+        super().__init__(what)
+
+    def lines(self, component: str = "") -> list[str]:  # noqa: D102 - as in the root
+        first = f"{component}: {self.what}" if component else self.what
+        if self.log is not None:
+            first += f"; log: {self.log}"
+        return [first, *(f"  | {line}" for line in self.tail.splitlines()[-TAIL_LINES:])]
+
+
+class MissingOutput(NgcrunError):
+    """A program ended well but a declared output is absent or empty, so it has failed all the same."""
+
+    exit_code = 4
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What to do about an unknown `word`: the closest of `known` when one is close, the list of all when it is short."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    listed = f"known: {', '.join(names)}" if 0 < len(names) <= 20 else "see `ngcrun show`"
+    return f"did you mean {close[0]!r}? {listed}" if close else (listed if names else "none is known here")

@@ -1,0 +1,211 @@
+"""Running one component in this process: checks first, outputs whole or not at all, one line when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime import metrics as metrics_module
+from runtime.component import Component, Output
+from runtime.compose import Request, compose, parse
+from runtime.errors import BadInput, MissingOutput, NgcrunError, ToolFailed
+from runtime.metrics import Memory, Metrics
+
+# The machine's state, not our bug: no traceback for these.
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+
+
+def main(component: Component, argv: Sequence[str] | None = None) -> int:
+    """The entry point of `python -m runtime.<area>.<verb>`; returns the exit status (0, 1, 2, 3, 4 or 130)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--help" in words or "-h" in words:
+        from runtime.show import text_of
+
+        print(text_of(component))
+        return 0
+    try:
+        request = parse(component, words)
+        if request.show_config:
+            return _show_config(component, request)
+        with _terminated_as_interrupt():
+            execute(component, request)
+    except NgcrunError as error:
+        print("\n".join(error.lines(component.name)), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{component.name}: stopped; no output was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _show_config(component: Component, request: Request) -> int:
+    import yaml
+
+    ports = compose(component, request, partial=True)
+    print(yaml.safe_dump(as_plain(ports), sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+def as_plain(ports: Any) -> dict[str, Any]:
+    """The ports as plain values that YAML, JSON and MLflow take: paths become text."""
+    return {key: _plain(value) for key, value in dataclasses.asdict(ports).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
+
+
+def execute(component: Component, request: Request) -> dict[str, Path]:
+    """Check the ports, run the component on staged outputs, put them in place; returns where each output is."""
+    ports = compose(component, request)
+    targets = output_paths(component, ports)
+    memory = Memory()
+    status = "FAILED"
+    with _staged(component, targets) as stages:
+        metrics = metrics_module.from_environment(component.name, extra=[memory])
+        try:
+            from runtime.tracking import flatten
+
+            metrics.params(flatten(as_plain(ports)))
+            _run(component, dataclasses.replace(ports, **stages), metrics)
+            _require_outputs(component, stages, targets)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            metrics.close(status)
+        for name, stage in stages.items():
+            publish(stage, targets[name])
+    _summary(component, targets, memory)
+    return targets
+
+
+def _run(component: Component, ports: Any, metrics: Metrics) -> None:
+    try:
+        component.run(ports, metrics)
+    except NgcrunError:
+        raise
+    except Exception as error:
+        failure = machine_failure(error)
+        if failure is None:
+            raise
+        raise failure from error
+
+
+def machine_failure(error: BaseException) -> ToolFailed | None:
+    """`ToolFailed` when the machine (a full disk, a read-only mount) and not a bug is behind `error`."""
+    number = getattr(error, "errno", None)
+    text = str(error)
+    if number not in _MACHINE:
+        number = next((n for n in _MACHINE if os.strerror(n).lower() in text.lower()), None)
+    if number is None:
+        return None
+    todo = "free some space or point the output elsewhere" if number in (errno.ENOSPC, errno.EDQUOT) else "check the path"
+    where = getattr(error, "filename", None) or "outputs"
+    return ToolFailed(f"{where}: {os.strerror(number)}; {todo}")
+
+
+def output_paths(component: Component, ports: Any) -> dict[str, Path]:
+    """Where each output goes: as bound, else below `runs/<component>-<time>/`."""
+    folder = Path("runs") / f"{component.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    names = [n for n, p in component.all_ports().items() if isinstance(p.marker, Output)]
+    return {name: getattr(ports, name) or folder / name for name in names}
+
+
+@contextlib.contextmanager
+def _staged(component: Component, targets: dict[str, Path]) -> Iterator[dict[str, Path]]:
+    """A place to write each output, beside its target where that can be renamed; gone afterwards in any case."""
+    stages: dict[str, Path] = {}
+    temporary: list[Path] = []
+    try:
+        for name, target in targets.items():
+            marker = component.all_ports()[name].marker
+            assert isinstance(marker, Output)  # noqa: S101 - output_paths chose them; narrows for mypy
+            stages[name] = _stage(name, target, is_file=marker.type == "uri_file", temporary=temporary)
+        yield stages
+    finally:
+        for path in temporary:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _stage(name: str, target: Path, *, is_file: bool, temporary: list[Path]) -> Path:
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise BadInput.of(name, target, "already holds data", "remove it or name another place")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=_beside(target)))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadInput.of(name, target, f"cannot be written ({reason})", "name a place that you may write to") from error
+    temporary.append(folder)
+    stage = folder / target.name
+    if not is_file:
+        stage.mkdir()
+    return stage
+
+
+def _beside(target: Path) -> Path | None:
+    """The target's parent; None (the temporary folder) when the target is a mount of its own, as on AzureML."""
+    return None if target.is_dir() and target.stat().st_dev != target.parent.stat().st_dev else target.parent
+
+
+def publish(stage: Path, target: Path) -> None:
+    """Move a finished output into place: by rename, or by copying into a folder that is a mount."""
+    if target.is_dir() and stage.is_dir() and stage.stat().st_dev != target.stat().st_dev:
+        shutil.copytree(stage, target, dirs_exist_ok=True)
+        return
+    if target.is_dir() and stage.is_dir():
+        target.rmdir()
+    stage.rename(target)
+
+
+def _require_outputs(component: Component, stages: dict[str, Path], targets: dict[str, Path]) -> None:
+    for name, stage in stages.items():
+        if is_empty(stage):
+            raise MissingOutput(f"{name}={str(targets[name])!r}: was not written; {component.name} ended without error")
+
+
+def is_empty(path: Path) -> bool:
+    """Whether an output is absent, a folder without a file in it, or a file of no bytes."""
+    if path.is_dir():
+        return not any(p.is_file() for p in path.rglob("*"))
+    return not path.is_file() or path.stat().st_size == 0
+
+
+def _summary(component: Component, targets: dict[str, Path], memory: Memory) -> None:
+    figures = {key: value for key, value in memory.latest().items()}
+    width = max((len(k) for k in [*figures, *targets]), default=0)
+    for key, value in figures.items():
+        print(f"  {key:<{width}}  {value:.6g}")
+    for name, path in targets.items():
+        print(f"  {name:<{width}}  {path}")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """SIGTERM (docker stop, an AzureML cancel, the local engine) unwinds like Ctrl-C, so that nothing is left behind."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,201 @@
+"""Where numbers go: MLflow, a JSON lines file, or memory. A store that is slow or gone never stops the work.
+
+A step calls `log`, `params`, `tags` and `artifact`; a background thread hands them on in batches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Kind = Literal["metric", "param", "tag", "artifact"]
+BATCH = 1000  # MLflow's own limit for metrics in one log_batch. Source: mlflow/utils/validation.py (3.15.0)
+CLOSE_S = 20.0  # how long the end of a step waits for a store that does not answer
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing to record. `value` is a float for a metric, text for a param or tag, a path for an artifact."""
+
+    kind: Kind
+    key: str
+    value: Any
+    step: int
+    time_ms: int
+
+
+class Sink(Protocol):
+    """Something that takes records in batches of at most `BATCH`, in order, from one thread."""
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Store the records; may raise, which is reported once and ends the sink."""
+
+    def close(self, status: str) -> None:
+        """Say how the step ended: FINISHED, FAILED or KILLED."""
+
+
+class Memory:
+    """Keeps every record in a list; for tests and for callers that want the figures back."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.status = "RUNNING"
+
+    def write(self, records: Sequence[Record]) -> None:  # noqa: D102 - as in Sink
+        self.records.extend(records)
+
+    def close(self, status: str) -> None:  # noqa: D102 - as in Sink
+        self.status = status
+
+    def latest(self, kind: Kind = "metric") -> dict[str, Any]:
+        """The last value of each key."""
+        return {r.key: r.value for r in self.records if r.kind == kind}
+
+
+class JsonLines:
+    """Appends each record as one JSON object a line to a file; NaN and infinities are written as text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, records: Sequence[Record]) -> None:  # noqa: D102 - as in Sink
+        for record in records:
+            fields = dataclasses.asdict(record)
+            if isinstance(record.value, float) and not math.isfinite(record.value):
+                fields["value"] = str(record.value)
+            self._file.write(json.dumps(fields, default=str, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self, status: str) -> None:  # noqa: D102 - as in Sink
+        self._file.write(json.dumps({"kind": "status", "value": status}) + "\n")
+        self._file.close()
+
+
+class Metrics:
+    """What a step reports to. Calls return at once; nothing here raises into the step.
+
+    Args:
+        sinks: where the records go, each with a thread of its own, so that a slow one holds up no other.
+    """
+
+    def __init__(self, sinks: Iterable[Sink] = ()) -> None:
+        self._drains = [_Drain(sink) for sink in sinks]
+
+    def log(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers at `step` (an epoch, a round, a batch; 0 for a figure of the whole run)."""
+        now = int(time.time() * 1000)
+        self._put([Record("metric", key, float(value), step, now) for key, value in values.items()])
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Record settings, once each."""
+        self._text("param", values)
+
+    def tags(self, values: Mapping[str, object]) -> None:
+        """Record labels of the run; a later value replaces an earlier one."""
+        self._text("tag", values)
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Store a copy of a file or folder; it must stay in place until `close`."""
+        self._put([Record("artifact", folder, path, 0, int(time.time() * 1000))])
+
+    def close(self, status: str = "FINISHED", timeout_s: float = CLOSE_S) -> None:
+        """Flush and end; a store that has not answered after `timeout_s` is left behind with a warning."""
+        until = time.monotonic() + timeout_s
+        for drain in self._drains:
+            drain.end(status)
+        for drain in self._drains:
+            drain.join(max(0.0, until - time.monotonic()))
+
+    def _text(self, kind: Kind, values: Mapping[str, object]) -> None:
+        now = int(time.time() * 1000)
+        self._put([Record(kind, key, str(value), 0, now) for key, value in values.items()])
+
+    def _put(self, records: Sequence[Record]) -> None:
+        for drain in self._drains:
+            drain.put(records)
+
+
+class _Drain:
+    """One sink and the thread that feeds it."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._queue: queue.SimpleQueue[Sequence[Record] | str] = queue.SimpleQueue()
+        self._lost = 0
+        self._why = ""
+        self._thread = threading.Thread(target=self._run, name=type(sink).__name__, daemon=True)
+        self._thread.start()
+
+    def put(self, records: Sequence[Record]) -> None:
+        self._queue.put(records)
+
+    def end(self, status: str) -> None:
+        self._queue.put(status)
+
+    def join(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._why = self._why or f"no answer within {CLOSE_S:.0f} s"
+        if self._why:
+            count = f"{self._lost} records not stored" if self._lost else "the last records may not be stored"
+            print(f"warning: metrics: {type(self._sink).__name__}: {self._why}; {count}", file=sys.stderr)
+
+    def _run(self) -> None:
+        pending: list[Record] = []
+        status = None
+        while status is None:
+            item = self._queue.get()
+            while True:  # take all that has gathered meanwhile, so that a slow store gets full batches
+                if isinstance(item, str):
+                    status = item
+                    break
+                pending.extend(item)
+                if len(pending) >= BATCH or self._queue.empty():
+                    break
+                item = self._queue.get()
+            for start in range(0, len(pending), BATCH):
+                self._write(pending[start : start + BATCH])
+            pending.clear()
+        self._guard(lambda: self._sink.close(status), 0)
+
+    def _write(self, batch: list[Record]) -> None:
+        self._guard(lambda: self._sink.write(batch), len(batch))
+
+    def _guard(self, act: Any, count: int) -> None:
+        """A store's failure is told at the end, never raised; after three in a row the sink is given up."""
+        if self._why and self._lost >= 3 * BATCH:
+            self._lost += count
+            return
+        try:
+            act()
+        except Exception as error:
+            self._lost += count
+            self._why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+
+
+def from_environment(component: str, environ: Mapping[str, str] = os.environ, extra: Iterable[Sink] = ()) -> Metrics:
+    """The metrics of a step as its environment says.
+
+    `NGCRUN_METRICS_FILE`: a JSON lines file. `MLFLOW_TRACKING_URI` or an AzureML job: MLflow (see runtime/tracking.py).
+    `extra`: further sinks.
+    """
+    sinks: list[Sink] = list(extra)
+    if environ.get("NGCRUN_METRICS_FILE"):
+        sinks.append(JsonLines(Path(environ["NGCRUN_METRICS_FILE"])))
+    if environ.get("MLFLOW_TRACKING_URI"):
+        from runtime.tracking import MlflowRun
+
+        sinks.append(MlflowRun(component, environ))
+    return Metrics(sinks)

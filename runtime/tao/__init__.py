@@ -1,0 +1,1 @@
+"""TAO steps. One file a verb; no verb has landed yet."""

@@ -1,0 +1,111 @@
+"""One MLflow run, fed in batches through `MlflowClient`; imported and connected on the metrics thread, not in the step.
+
+Works the same on a laptop (sqlite) and in an AzureML job: the environment says which run. Never uses `log_model`:
+AzureML has no `/logged-models` endpoint (azure-sdk-for-python#44896), so models are saved as artifacts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.metrics import Record
+
+PARAMS_PER_CALL = 100  # Source: mlflow/utils/validation.py MAX_PARAMS_TAGS_PER_BATCH (3.15.0)
+VALUE_CHARS = 500  # what every MLflow server since 2.0 takes in a param; longer values are cut
+# Source: MicrosoftDocs/azure-ai-docs resource-limits-capacity (metric rows a batch), azure-sdk-for-python#35685 (params)
+AZURE_METRICS_PER_CALL = 200
+AZURE_PARAMS_PER_RUN = 200
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names with text values; absent values are left out."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+class MlflowRun:
+    """A sink that writes to the run that `MLFLOW_RUN_ID` names, or to a new one that it then also ends."""
+
+    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+        self._name, self._environ = name, environ
+        self._client: Any = None
+        self._run_id = environ.get("MLFLOW_RUN_ID", "")
+        self._owned = not self._run_id
+        self._params = 0
+        self._azure = environ["MLFLOW_TRACKING_URI"].startswith("azureml")
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Store metrics, params and tags with as few calls as the server allows; then the artifacts, in order."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        self._connect()
+        metrics = [Metric(r.key, r.value, r.time_ms, r.step) for r in records if r.kind == "metric"]
+        params = [Param(r.key, r.value[:VALUE_CHARS]) for r in records if r.kind == "param"]
+        tags = [RunTag(r.key, r.value[:VALUE_CHARS]) for r in records if r.kind == "tag"]
+        if self._azure:
+            params = params[: max(0, AZURE_PARAMS_PER_RUN - self._params)]
+        self._params += len(params)
+        size = AZURE_METRICS_PER_CALL if self._azure else max(len(metrics), 1)
+        for start in range(0, len(metrics), size):
+            self._client.log_batch(self._run_id, metrics=metrics[start : start + size])
+        for start in range(0, max(len(params), len(tags)), PARAMS_PER_CALL):
+            end = start + PARAMS_PER_CALL
+            self._client.log_batch(self._run_id, params=params[start:end], tags=tags[start:end])
+        for record in records:
+            if record.kind == "artifact":
+                self._artifact(record)
+
+    def close(self, status: str) -> None:
+        """End the run if it is ours; a run given by the environment is ended by who gave it."""
+        if self._owned:
+            self._connect()
+            self._client.set_terminated(self._run_id, status)
+
+    def _artifact(self, record: Record) -> None:
+        path = Path(record.value)
+        if path.is_dir():
+            self._client.log_artifacts(self._run_id, str(path), record.key or None)
+        else:
+            self._client.log_artifact(self._run_id, str(path), record.key or None)
+
+    def _connect(self) -> None:
+        if self._client is not None:
+            return
+        client = new_client(self._environ["MLFLOW_TRACKING_URI"])
+        if self._owned:
+            experiment = experiment_id(client, self._environ.get("MLFLOW_EXPERIMENT_NAME", self._name))
+            run = client.create_run(experiment, run_name=self._name, start_time=int(time.time() * 1000))
+            self._run_id = run.info.run_id
+        self._client = client
+
+
+def new_client(uri: str) -> Any:
+    """An `MlflowClient` for `uri`, quiet: MLflow and alembic log each migration of a fresh store otherwise."""
+    import logging
+
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri=uri)
+
+
+def experiment_id(client: Any, name: str) -> str:
+    """The id of the experiment `name`, made if it is new; two processes may both try."""
+    from mlflow.exceptions import MlflowException
+
+    known = client.get_experiment_by_name(name)
+    if known is not None:
+        return str(known.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException:
+        return str(client.get_experiment_by_name(name).experiment_id)

@@ -1,0 +1,98 @@
+"""The one seam to programs that are not ours: started from an argv, logged, and never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from runtime.errors import TAIL_LINES, ToolFailed
+
+_PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> str:
+    """The last `lines` lines of a log, read from its end; undecodable bytes are replaced."""
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 64 * 1024))
+        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+
+@contextlib.contextmanager
+def running(
+    argv: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None, grace_s: float = 8.0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program in a process group of its own; when the block is left, for whatever reason, the group is gone.
+
+    Its output is appended to `log`. It also dies if this process is killed (Linux). Raises `ToolFailed` if it cannot
+    be started.
+    """
+    with log.open("ab") as out:
+        try:
+            process = subprocess.Popen(
+                list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd,
+                start_new_session=True, preexec_fn=_die_with_parent(),  # noqa: PLW1509 - sets one flag, takes no lock
+            )  # fmt: skip
+        except OSError as error:
+            raise ToolFailed(f"{argv[0]}: cannot be started: {error.strerror}") from error
+    try:
+        yield process
+    finally:
+        stop(process, grace_s)
+
+
+def stop(process: subprocess.Popen[bytes], grace_s: float = 8.0) -> None:
+    """SIGTERM to the process group, SIGKILL after `grace_s` seconds; returns when it is gone."""
+    if process.poll() is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s)
+    _signal_group(process.pid, signal.SIGKILL)  # also what the program itself left behind in its group
+    process.wait()
+
+
+def run(
+    argv: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout_s: float | None = None
+) -> None:
+    """Run a program to its end; raises `ToolFailed` with its last lines if it fails or takes longer than `timeout_s`."""
+    with running(argv, log, env=env, cwd=cwd) as process:
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ToolFailed(f"{Path(argv[0]).name}: took longer than {timeout_s:g} s", log, tail(log)) from None
+    if status != 0:
+        raise ToolFailed(f"{Path(argv[0]).name}: exit status {status}", log, tail(log))
+
+
+def wait_until_gone(pid: int, timeout_s: float) -> bool:
+    """Whether the process `pid` (not a child of ours) ended within `timeout_s`."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _die_with_parent() -> object:
+    """A function for the child: SIGKILL to it when the thread that started it ends. None where there is no prctl."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl  # noqa: B018 - looked up before the fork
+    except (OSError, AttributeError):
+        return None
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
