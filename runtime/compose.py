@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.component import OVERRIDES, Component, Group, Input, Output, Param, Port
+from runtime.component import OVERRIDES, Component, Group, Input, Param, Port
 from runtime.errors import BadInput, Problem, nearest
 
 _OVERRIDE = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
@@ -62,7 +62,7 @@ def _take_flag(request: Request, ports: Mapping[str, Port], name: str, text: str
         try:
             inner = shlex.split(text)
         except ValueError as error:
-            return [Problem(name, text, str(error).lower(), "quote as in a shell: model.note=\"two words\"")]
+            return [Problem(name, text, str(error).lower(), 'quote as in a shell: model.note="two words"')]
         return [problem for word in inner for problem in _take_override(request, ports, word)]
     elif name in ports:
         request.values[name] = text
@@ -98,7 +98,7 @@ def _hydra_text(port: Port, text: str) -> str | None:
 
 
 def quote(text: str) -> str:
-    r"""A Hydra quoted string that reads back as `text`: quotes and the backslashes before them, and `${`, are escaped."""
+    r"""A Hydra quoted string that reads back as `text`: quotes, backslashes before them, and `${` are escaped."""
     text = re.sub(r"(\\*)'", lambda m: m.group(1) * 2 + r"\'", text)
     text = re.sub(r"(\\+)$", lambda m: m.group(1) * 2, text)
     return "'" + text.replace("${", r"\${") + "'"
@@ -136,7 +136,10 @@ def _convert_all(ports: Mapping[str, Port], request: Request) -> tuple[dict[str,
 
 def _unbound(ports: Mapping[str, Port], request: Request) -> list[Problem]:
     missing = [p for name, p in ports.items() if p.required and name not in request.values]
-    return [Problem(p.name, None, "is required and not bound", f"add {p.name}=VALUE: {p.marker.description}") for p in missing]
+    return [
+        Problem(p.name, None, "is required and not bound", f"add {p.name}=VALUE: {p.marker.description}")
+        for p in missing
+    ]
 
 
 def convert(port: Port, text: str | None, options: Iterable[str] = ()) -> Any:
@@ -198,7 +201,9 @@ def _missing_input(port: Port, value: Any) -> list[Problem]:
     if not isinstance(port.marker, Input) or value is None:
         return []
     if not value.exists():
-        return [Problem(port.name, value, "does not exist", f"name an existing {port.marker.type.removeprefix('uri_')}")]
+        return [
+            Problem(port.name, value, "does not exist", f"name an existing {port.marker.type.removeprefix('uri_')}")
+        ]
     if value.is_dir() and not any(value.iterdir()):
         return [Problem(port.name, value, "is an empty folder", "name a folder that holds the data")]
     return []
@@ -238,7 +243,9 @@ def _check_field(ports: Mapping[str, Port], values: Mapping[str, Any], word: str
             return [Problem(key, text, "is a sweep", "give one value; quote it if it holds commas")]
         OmegaConf.update(OmegaConf.structured(option), path, override.value(), merge=True)
     except (HydraException, OmegaConfBaseException) as error:
-        return [Problem(key, text, _first_line(error), f"give a {_kind(option, path)}; quote , = [ ] {{ }} ( ) for Hydra")]
+        return [
+            Problem(key, text, _first_line(error), f"give a {_kind(option, path)}; quote , = [ ] {{ }} ( ) for Hydra")
+        ]
     return []
 
 
@@ -264,7 +271,7 @@ def _hydra_compose(component: Component, request: Request, values: Mapping[str, 
             filled = OmegaConf.to_object(hydra_compose(config_name=component.name, overrides=lines))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput.of("config", str(where or component.name), _first_line(error), _way_out(component)) from error
-    config = {name: value for name, value in vars(filled).items()}
+    config = dict(vars(filled))
     for name, group in _groups(ports).items():
         if isinstance(config[name], dict):
             todo = f"begin the file with `defaults: [{next(iter(group.options))}, _self_]`"

@@ -15,7 +15,7 @@ from runtime.metrics import Record
 
 PARAMS_PER_CALL = 100  # Source: mlflow/utils/validation.py MAX_PARAMS_TAGS_PER_BATCH (3.15.0)
 VALUE_CHARS = 500  # what every MLflow server since 2.0 takes in a param; longer values are cut
-# Source: MicrosoftDocs/azure-ai-docs resource-limits-capacity (metric rows a batch), azure-sdk-for-python#35685 (params)
+# Source: MicrosoftDocs/azure-ai-docs resource-limits-capacity (metric rows), azure-sdk-for-python#35685 (params)
 AZURE_METRICS_PER_CALL = 200
 AZURE_PARAMS_PER_RUN = 200
 
