@@ -64,10 +64,10 @@ def running(  # noqa: PLR0913 - what a process has
 def stop(process: subprocess.Popen[bytes], grace_s: float = 8.0) -> None:
     """SIGTERM to the process group, SIGKILL after `grace_s` seconds; returns when it is gone."""
     if process.poll() is None:
-        _signal_group(process.pid, signal.SIGTERM)
+        signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
-    _signal_group(process.pid, signal.SIGKILL)  # also what the program itself left behind in its group
+    signal_group(process.pid, signal.SIGKILL)  # also what the program itself left behind in its group
     process.wait()
 
 
@@ -101,6 +101,7 @@ def wait_until_gone(pid: int, timeout_s: float) -> bool:
     return False
 
 
-def _signal_group(pid: int, number: signal.Signals) -> None:
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """Signal a process group of ours; one that is gone already is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
