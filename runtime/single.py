@@ -40,4 +40,4 @@ def run(component: Component, words: Sequence[str], *, dry_run: bool) -> int:
 
 
 def _become(command: Command) -> NoReturn:
-    os.execvpe(command.argv[0], list(command.argv), {**os.environ, **command.env})  # noqa: S606 - an argv, no shell
+    os.execvpe(command.argv[0], list(command.argv), command.environment(os.environ))  # noqa: S606 - an argv, no shell

@@ -134,13 +134,13 @@ class Engine:
         prepare(planned)
         watched = watched_inputs(planned)
         before = {path: fingerprint(path) for path in watched}
-        env = {**planned.command.env, **(self.tracker.environment(name) if self.tracker else {})}
+        own = self.tracker.environment(name) if self.tracker else {}
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
         with vendor.running(
             planned.command.argv,
             planned.log,
-            env=_whole(env),
+            env=planned.command.environment(_not_ours(os.environ)) | own,
             cwd=planned.command.cwd,
             read_only=planned.command.read_only,
             grace_s=GRACE_S,
@@ -190,6 +190,6 @@ def last_word(log: Path) -> str:
     return told[-1].strip()[:500] if told else ""
 
 
-def _whole(env: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment with `env` on top; the caller's own MLflow run is not the step's."""
-    return {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")} | dict(env)
+def _not_ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment without his own MLflow run, which is not the step's."""
+    return {k: v for k, v in environ.items() if k not in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")}

@@ -62,5 +62,5 @@ def render(command: str, values: Mapping[tuple[str, ...], str | None]) -> str:
 
 
 def harm(value: str, quote: str) -> str:
-    """The first character of `value` that a shell would not hand on unchanged inside `quote`; empty when all is well."""
+    """The first character of `value` that a shell would change inside `quote`; empty when it hands on all of them."""
     return next((c for c in value if c in HARMED_BY[quote] or c == "\0"), "")

@@ -45,6 +45,8 @@ def _planned(step: Step, folder: Path, places: Mapping[str, Mapping[str, Path]],
         argv=("bash", "-c", render(str(step.spec["command"]), values)),  # AzureML runs a command by bash too
         cwd=folder / "work",
         env=environment(step, inputs, outputs, folder),
+        # `python` in a command means the Python that runs ngcrun, as in a container it means the container's.
+        path=Path(sys.executable).parent,
         # An input folder that holds the run folder itself must stay writable; the fingerprint still watches it.
         read_only=tuple(p for p in read if not folder.is_relative_to(p)),
     )
@@ -86,8 +88,6 @@ def environment(step: Step, inputs: Mapping[str, str], outputs: Mapping[str, Pat
     env["AZUREML_NODE_COUNT"] = "1"  # Source: Azure/azureml-examples, distributed jobs
     env |= {str(k): str(v) for k, v in (step.spec.get("environment_variables") or {}).items()} | step.env
     env["NGCRUN_METRICS_FILE"] = str(folder / "metrics.jsonl")
-    # `python` in a command means the Python that runs ngcrun, as in a container it means the container's.
-    env["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", os.defpath)
     return env
 
 

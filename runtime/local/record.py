@@ -62,7 +62,6 @@ class Record:
 
     def _step(self, name: str, state: State, tracker: Tracker | None) -> dict[str, Any]:
         planned = self.planned[name]
-        env = {k: v for k, v in planned.command.env.items() if k != "PATH"}
         return {
             "name": name,
             "component": f"{planned.step.spec.get('name', name)}:{planned.step.spec.get('version', '')}".rstrip(":"),
@@ -72,7 +71,7 @@ class Record:
             "seconds": round(state.seconds, 3),
             "why": state.why or None,
             "command": list(planned.command.argv),
-            "environment": env,
+            "environment": dict(planned.command.env),
             "read_only": [str(p) for p in planned.command.read_only],
             "inputs": dict(planned.inputs),
             "outputs": {port: str(path) for port, path in planned.outputs.items()},
