@@ -84,7 +84,7 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
         raise BadInput(
             [doc.problem(("type",), doc.data.get("type"), "is not a pipeline job", "name a `type: pipeline` file")]
         )
-    inputs = {n: job_input(doc, n, v, problems) for n, v in (doc.data.get("inputs") or {}).items()}
+    inputs = {n: job_input(doc, ("inputs", n), v, problems) for n, v in (doc.data.get("inputs") or {}).items()}
     for name, text in (overrides or {}).items():
         if name not in inputs:
             problems.append(Problem(name, text, "is not an input of the pipeline", nearest(name, inputs)))

@@ -26,7 +26,7 @@ class Scope:
     outputs: dict[tuple[str, str], FromStep] = field(default_factory=dict)
 
 
-def job_input(doc: Document, name: str, raw: Any, problems: list[Problem]) -> Value | None:
+def job_input(doc: Document, place: tuple[str, ...], raw: Any, problems: list[Problem]) -> Value | None:
     """A pipeline job's input: a literal, `{type, path}` for data, or `{type, value|default}`."""
     if not isinstance(raw, dict):
         return Value(raw, _literal_type(raw))
@@ -35,12 +35,11 @@ def job_input(doc: Document, name: str, raw: Any, problems: list[Problem]) -> Va
         value = raw.get("value", raw.get("default"))
         return None if value is None else Value(value, kind)
     text = str(raw.get("path", ""))
-    place = ("inputs", name, "path")
     if not text:
-        problems.append(doc.problem(("inputs", name), None, "has no path", "add `path:`"))
+        problems.append(doc.problem(place, None, "has no path", "add `path:`"))
     elif _remote(text):
-        todo = "download it and name the local copy: " + f"{name}=PATH"
-        problems.append(doc.problem(place, text, "is not on this machine", todo))
+        todo = f"download it and name the local copy: {place[-1]}=PATH"
+        problems.append(doc.problem((*place, "path"), text, "is not on this machine", todo))
     else:
         return Value((doc.path.parent / text).resolve(), kind)
     return Value(Path(text), kind)
@@ -145,7 +144,7 @@ def _bind_all(scope: Scope, name: str, problems: list[Problem]) -> dict[str, Sou
         parts = binding_of(value)
         if parts is None:
             bound[port] = (
-                job_input(doc, port, raw, problems) if isinstance(raw, dict) else Value(raw, _literal_type(raw))
+                job_input(doc, place, raw, problems) if isinstance(raw, dict) else Value(raw, _literal_type(raw))
             )
         else:
             source = _resolve(scope, parts, place, value, problems)
