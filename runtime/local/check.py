@@ -132,7 +132,7 @@ def _value(step: Step, name: str, port: Mapping[str, Any], source: Value) -> lis
         todo = "write {type: " + kind + ", path: ./...}" if kind in DATA_TYPES else "write a literal"
         wrong = f"is a {source.type}, and this input takes a {kind}", todo
     elif kind in DATA_TYPES:
-        wrong = _data(Path(value), kind)
+        wrong = _data(Path(value), kind) if value is not None else None  # None: where it was bound, it was refused
     else:
         wrong = literal(value, port) or _shell(step, name, str(value))
     return [step.pipeline.problem(step.place(name), value, *wrong)] if wrong else []

@@ -42,7 +42,7 @@ def job_input(doc: Document, place: tuple[str, ...], raw: Any, problems: list[Pr
         problems.append(doc.problem((*place, "path"), text, "is not on this machine", todo))
     else:
         return Value((doc.path.parent / text).resolve(), kind)
-    return Value(Path(text), kind)
+    return Value(None, kind)
 
 
 def _literal_type(raw: Any) -> str:

@@ -43,7 +43,9 @@ def test_show_describes_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert "python -m runtime.rapids.train" in text
 
 
-def test_a_dry_run_prints_the_exact_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_prints_the_exact_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////tmp/x.db")
     assert main(["run", "rapids_train", "--dry-run", "data=a b", "--model=linear", "--seed=3"]) in (0, 2)
 

@@ -71,7 +71,9 @@ def test_values_get_their_declared_types() -> None:
 
 
 def test_overrides_are_split_as_a_shell_does() -> None:
-    assert filled("--overrides", 'model.max_depth=3 "model.note=two words"').model == Tree(max_depth=3, note="two words")
+    assert filled("--overrides", 'model.max_depth=3 "model.note=two words"').model == Tree(
+        max_depth=3, note="two words"
+    )
 
 
 def test_every_problem_is_told_at_once() -> None:

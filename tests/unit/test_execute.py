@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.execute import main, machine_failure
+from runtime.execute import machine_failure, main
 from tests.fakes.echo import echo
 
 
@@ -28,7 +28,11 @@ def test_outputs_appear_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["mode=fail"], 2, ["fakes_echo: text='none': is no good; change it"]),
         (["mode=fail", "loud=true"], 3, ["fakes_echo: the tool broke"]),
         (["mode=empty"], 4, ["fakes_echo: out='{out}': was not written; fakes_echo ended without error"]),
-        (["count=many"], 2, ["fakes_echo: count='many': is not a whole number; write a whole number, such as count=10"]),
+        (
+            ["count=many"],
+            2,
+            ["fakes_echo: count='many': is not a whole number; write a whole number, such as count=10"],
+        ),
     ],
 )
 def test_a_failure_is_one_line_and_leaves_nothing(
@@ -63,7 +67,9 @@ def test_an_output_that_cannot_be_written_is_refused(capsys: pytest.CaptureFixtu
 
 def test_the_machines_failures_are_not_our_bugs() -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x")
-    assert str(machine_failure(full)) == "/data/x: No space left on device; free some space or point the output elsewhere"
+    assert (
+        str(machine_failure(full)) == "/data/x: No space left on device; free some space or point the output elsewhere"
+    )
     assert str(machine_failure(RuntimeError("polars: Read-only file system (os error 30)"))) == (
         "outputs: Read-only file system; check the path"
     )

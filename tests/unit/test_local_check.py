@@ -120,7 +120,11 @@ def test_required_inputs_must_be_bound_at_every_level(here: Path) -> None:
 
 
 def test_all_findings_come_at_once(here: Path) -> None:
-    jobs = {"a": {"inputs": {"txt": 1}}, "b": {"inputs": {"count": 0}}, "c": {"inputs": {"data": A.replace(".a.", ".z.")}}}
+    jobs = {
+        "a": {"inputs": {"txt": 1}},
+        "b": {"inputs": {"count": 0}},
+        "c": {"inputs": {"data": A.replace(".a.", ".z.")}},
+    }
     assert len(told(write_pipeline(here, jobs))) == 3
 
 
