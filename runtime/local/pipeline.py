@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runtime import vendor
 from runtime.local import graph as graph_module
-from runtime.local import screen
+from runtime.local import report, screen
 from runtime.local.document import shown
 from runtime.local.engine import Engine, State
 from runtime.local.plan import plan
@@ -58,6 +58,7 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
     if tracker is not None:
         tracker.close(status, {"steps": len(planned)})
     record.write(engine.states, status, tracker)
+    report.write(folder)
     _say_how_it_went(engine, status, folder, outputs, tracker)
     return _exit_status(engine, status)
 
@@ -77,7 +78,10 @@ def _say_how_it_went(
     for name, state in engine.states.items():
         if state.status == "failed":
             print(f"{name}: {state.why}; log: {shown(engine.planned[name].log)}", file=sys.stderr)
-    rows = {name: str(shown(path)) for name, path in outputs.items()} | {"run": shown(folder / "run.json")}
+    rows = {name: str(shown(path)) for name, path in outputs.items()} | {
+        "run": shown(folder / "run.json"),
+        "report": shown(folder / "report.html"),
+    }
     if tracker is not None and not tracker.failed:
         rows["mlflow"] = f"{tracker.uri} (experiment {tracker.experiment}, run {tracker.parent_id})"
     width = max(map(len, rows))

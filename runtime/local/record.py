@@ -38,6 +38,7 @@ class Record:
 
     def __init__(self, graph: Graph, planned: Mapping[str, Planned], folder: Path, *, read_only: bool) -> None:
         self.graph, self.planned, self.folder = graph, planned, folder
+        self._began = time.time()
         self._head = {
             "name": graph.name,
             "pipeline": str(graph.file.resolve()),
@@ -48,7 +49,7 @@ class Record:
             "platform": platform.platform(),
             "cpu_count": os.cpu_count(),
             "read_only_inputs": "mounts" if read_only else "fingerprints",
-            "started": _clock(time.time()),
+            "started": _clock(self._began),
         }
 
     def write(self, states: Mapping[str, State], status: str, tracker: Tracker | None) -> None:
@@ -68,6 +69,7 @@ class Record:
             "status": state.status,
             "exit_code": state.exit_code,
             "started": _clock(state.started) if state.started else None,
+            "began_s": round(state.started - self._began, 3) if state.started else None,
             "seconds": round(state.seconds, 3),
             "why": state.why or None,
             "command": list(planned.command.argv),
