@@ -28,6 +28,8 @@ def gpu_problem(package: str) -> str | None:
     """Why `package` cannot run on a GPU here, as a clause; None if it can. Honours CUDA_VISIBLE_DEVICES."""
     if importlib.util.find_spec(package) is None:
         return f"the package {package} is not installed"
+    if package == "xgboost" and not _xgboost_has_cuda():
+        return "this build of xgboost has no CUDA"
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -37,6 +39,13 @@ def gpu_problem(package: str) -> str | None:
     if status:
         return f"the NVIDIA driver answers with CUDA error {status}"
     return None if count.value else "the NVIDIA driver shows no device"
+
+
+def _xgboost_has_cuda() -> bool:
+    """XGBoost itself only warns when it lacks a GPU, and trains on the CPU."""
+    import xgboost
+
+    return bool(xgboost.build_info().get("USE_CUDA"))
 
 
 def choose(wanted: str, package: str, metrics: Metrics) -> str:

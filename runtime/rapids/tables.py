@@ -140,3 +140,16 @@ def _ragged_by_csv(table: RawTable) -> tuple[np.ndarray[Any, Any], int]:
             if number >= 0 and len(cells) != len(table.header):
                 found.append(number)
     return np.array(found, dtype=np.int64), number + 1
+
+
+def batches(files: list[Path], columns: list[str], rows: int = 250_000) -> Iterator[pl.DataFrame]:
+    """The columns of Parquet files in order, at most `rows` rows at a time; missing floats come as NaN in numpy."""
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=columns):
+                frame = pl.from_arrow(batch)
+                if isinstance(frame, pl.DataFrame) and frame.height:
+                    yield frame.select(columns)

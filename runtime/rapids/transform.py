@@ -95,15 +95,15 @@ def _summary(query: pl.LazyFrame, reasons: list[str], held_out: pl.Expr) -> pl.L
     )
 
 
-def in_share(share: float, seed: int) -> pl.Expr:
+def in_share(share: float, seed: int, stride: int = 7919) -> pl.Expr:
     """Whether a trip is in the chosen share, by arithmetic on its trip_id.
 
-    Not by `hash`, which differs between CPU and GPU, nor by `sample`, which the GPU lacks. 7919 has no factor in common
-    with 10,000, so any 10,000 neighbours spread over all residues and the share is kept in every stretch of a file.
+    Not by `hash`, which differs between CPU and GPU, nor by `sample`, which the GPU lacks. `stride` has no factor in
+    common with 10,000, so any 10,000 neighbours spread over all residues and the share is kept in every stretch of a file.
     """
     import polars as pl
 
-    residue = ((pl.col(TRIP_ID) % 1_000_003) * 7919 + seed * 104_729) % 10_000
+    residue = ((pl.col(TRIP_ID) % 1_000_003) * stride + seed * 104_729) % 10_000
     return residue < round(share * 10_000)
 
 
