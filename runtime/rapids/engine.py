@@ -52,7 +52,9 @@ def choose(wanted: str, package: str, metrics: Metrics) -> str:
     """`cpu` or `gpu`, logged with its reason; raises `BadInput` when `gpu` was asked for and cannot be had."""
     problem = None if wanted == "cpu" else gpu_problem(package)
     if wanted == "gpu" and problem:
-        raise BadInput.of("engine", wanted, problem, "set engine=cpu or engine=auto, or run it in the rapids image on a GPU")
+        raise BadInput.of(
+            "engine", wanted, problem, "set engine=cpu or engine=auto, or run it in the rapids image on a GPU"
+        )
     name = "cpu" if wanted == "cpu" or problem else "gpu"
     metrics.tags({"engine": name, "engine_reason": problem or f"engine={wanted}"})
     metrics.log({"engine_gpu": float(name == "gpu"), "engine_fallbacks": 0.0})

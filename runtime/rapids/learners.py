@@ -94,7 +94,14 @@ class Fitted:
 
 
 def fit(
-    learner: Learner, features: list[str], train: Batches, validation: Batches | None, *, seed: int, engine: str, log: Any
+    learner: Learner,
+    features: list[str],
+    train: Batches,
+    validation: Batches | None,
+    *,
+    seed: int,
+    engine: str,
+    log: Any,
 ) -> Fitted:
     """Fit on the batches of `train`; `log(values, step)` gets XGBoost's figures of each round as it ends."""
     if isinstance(learner, XGBoost):
@@ -108,7 +115,14 @@ def fit(
 
 
 def _fit_xgboost(
-    learner: XGBoost, features: list[str], train: Batches, validation: Batches | None, *, seed: int, engine: str, log: Any
+    learner: XGBoost,
+    features: list[str],
+    train: Batches,
+    validation: Batches | None,
+    *,
+    seed: int,
+    engine: str,
+    log: Any,
 ) -> Fitted:
     import xgboost
 
@@ -136,7 +150,13 @@ def _fit_xgboost(
         evals.append((held, "validation"))
     patience = learner.early_stopping_rounds if validation is not None and learner.early_stopping_rounds else None
     booster = xgboost.train(
-        params, data, learner.rounds, evals=evals, early_stopping_rounds=patience, callbacks=[Rounds()], verbose_eval=False
+        params,
+        data,
+        learner.rounds,
+        evals=evals,
+        early_stopping_rounds=patience,
+        callbacks=[Rounds()],
+        verbose_eval=False,
     )
     if patience:
         # ONNX, Treelite and Booster.predict take every tree there is: those after the best round must go.

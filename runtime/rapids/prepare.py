@@ -13,7 +13,16 @@ from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.rapids import engine as engines
 from runtime.rapids import tables
-from runtime.rapids.schemas import CANONICAL, SCHEMAS, SEPARATORS, TRIP_ID, Columns, Recognised, recognise, unknown_schema
+from runtime.rapids.schemas import (
+    CANONICAL,
+    SCHEMAS,
+    SEPARATORS,
+    TRIP_ID,
+    Columns,
+    Recognised,
+    recognise,
+    unknown_schema,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +39,8 @@ class Ports:
 
     trips: Annotated[Path, Input("A CSV or Parquet file, or a folder of them; each is recognised by its own header")]
     columns: Annotated[
-        Columns, Group("Which column holds what; auto tells each file's schema apart", options={"auto": Columns(), **SCHEMAS})
+        Columns,
+        Group("Which column holds what; auto tells each file's schema apart", options={"auto": Columns(), **SCHEMAS}),
     ] = field(default_factory=Columns)
     separator: Annotated[str, Param("What separates the cells of a CSV file", choices=tuple(SEPARATORS))] = "comma"
     datetime_format: Annotated[str, Param("How a CSV file writes a time, in strftime's terms")] = "%Y-%m-%d %H:%M:%S"
@@ -103,10 +113,14 @@ def _write_part(
         trip_id = (pl.col(_ROW).cast(pl.Int64) + number * FILE_STRIDE).alias(TRIP_ID)
         kept = query.filter(pl.col(_REASON).is_null()).select(trip_id, *CANONICAL)
         dropped = [(pl.col(_REASON) == i).sum().alias(reason) for i, reason in enumerate(reasons)]
-        summary = query.select(pl.len().alias("rows_read"), pl.col(_REASON).is_null().sum().alias("rows_kept"), *dropped)
+        summary = query.select(
+            pl.len().alias("rows_read"), pl.col(_REASON).is_null().sum().alias("rows_kept"), *dropped
+        )
         row = engine.write({ports.prepared / f"part-{number:05d}.parquet": kept}, summary).row(0, named=True)
     if lines is not None and lines != row["rows_read"]:
-        wrong = f"has {lines} lines of data but {row['rows_read']} rows: a quote or a line end stands in the wrong place"
+        wrong = (
+            f"has {lines} lines of data but {row['rows_read']} rows: a quote or a line end stands in the wrong place"
+        )
         raise BadInput.of("trips", table.path, wrong, "repair the quotes")
     return {key: n for key, n in row.items() if n or key in ("rows_read", "rows_kept")}
 
@@ -176,7 +190,9 @@ def check_sum(counts: dict[str, int]) -> None:
 def _account(counts: dict[str, int]) -> str:
     if counts["rows_read"] == 0:
         return "holds no rows"
-    reasons = ", ".join(f"{key.removeprefix('rows_')} {n}" for key, n in counts.items() if key.startswith("rows_dropped_"))
+    reasons = ", ".join(
+        f"{key.removeprefix('rows_')} {n}" for key, n in counts.items() if key.startswith("rows_dropped_")
+    )
     return f"has {counts['rows_read'] - counts['rows_kept']} unreadable of {counts['rows_read']} rows ({reasons})"
 
 

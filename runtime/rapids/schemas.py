@@ -168,4 +168,6 @@ def unknown_schema(file: str, header: list[str], misses: list[str], separator: s
         return Problem("trips", file, wrong, f"set separator={other}")
     found = ", ".join(header[:30]) + (", ..." if len(header) > 30 else "")
     wrong = f"is in no known schema: found {found}; {'; '.join(misses)}"
-    return Problem("trips", file, wrong, "name its columns, such as columns.fare=NAME, or give a file in a known schema")
+    return Problem(
+        "trips", file, wrong, "name its columns, such as columns.fare=NAME, or give a file in a known schema"
+    )

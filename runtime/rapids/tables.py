@@ -153,3 +153,27 @@ def batches(files: list[Path], columns: list[str], rows: int = 250_000) -> Itera
                 frame = pl.from_arrow(batch)
                 if isinstance(frame, pl.DataFrame) and frame.height:
                     yield frame.select(columns)
+
+
+class Writer:
+    """Writes frames of one schema to one Parquet file, a row group each; a file without frames is not made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: Any = None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Append the rows of `frame`."""
+        import pyarrow.parquet as pq
+
+        table = frame.to_arrow()
+        if self._file is None:
+            self._file = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._file.write_table(table)

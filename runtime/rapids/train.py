@@ -37,7 +37,8 @@ class Ports:
         default_factory=XGBoost
     )
     validation_share: Annotated[
-        float, Param("Share of the training part kept for validation and early stopping; 0 for none", minimum=0, maximum=0.5)
+        float,
+        Param("Share of the training part kept for validation and early stopping; 0 for none", minimum=0, maximum=0.5),
     ] = 0.1
     seed: Annotated[int, Param("Seed of all that is random", minimum=0, maximum=1_000_000)] = 0
     engine: Annotated[str, Param("Where it trains", choices=engines.CHOICES)] = "auto"
@@ -104,7 +105,9 @@ def _same_features(ports: Ports) -> dict[str, Any]:
     train_part, test_part = (read_features(n, getattr(ports, n), "rapids_transform") for n in ("train", "test"))
     for key in ("features", "target"):
         if train_part[key] != test_part[key]:
-            raise BadInput.of("test", ports.test, f"has other {key} than train", "give both parts of one rapids_transform")
+            raise BadInput.of(
+                "test", ports.test, f"has other {key} than train", "give both parts of one rapids_transform"
+            )
     return train_part
 
 
@@ -117,14 +120,19 @@ def _require_target(port: str, files: list[Path], features: list[str], target: s
         table = pl.scan_parquet(files)
         absent = [name for name in (TRIP_ID, *features, target) if name not in table.collect_schema()]
         if absent:
-            raise BadInput.of(port, folder, f"lacks the column {', '.join(absent)}", "give the output of rapids_transform")
+            raise BadInput.of(
+                port, folder, f"lacks the column {', '.join(absent)}", "give the output of rapids_transform"
+            )
         bad = pl.col(target).is_null() | ~pl.col(target).is_finite()
         rows, missing = table.select(pl.len(), bad.sum().alias("bad")).collect(engine="streaming").row(0)
     if rows == 0:
         raise BadInput.of(port, folder, "has no rows", "give more trips")
     if missing:
         raise BadInput.of(
-            port, folder, f"{target} is missing or not finite in {missing} of {rows} rows", "drop them: rapids_transform does"
+            port,
+            folder,
+            f"{target} is missing or not finite in {missing} of {rows} rows",
+            "drop them: rapids_transform does",
         )
 
 

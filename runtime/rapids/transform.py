@@ -70,7 +70,9 @@ def _scan(files: list[Path], ports: Ports) -> tuple[pl.LazyFrame, list[str]]:
     trips = pl.scan_parquet(files)
     missing = [name for name in (TRIP_ID, *CANONICAL) if name not in trips.collect_schema()]
     if missing:
-        raise BadInput.of("prepared", ports.prepared, f"lacks {', '.join(missing)}", "give the output of rapids_prepare")
+        raise BadInput.of(
+            "prepared", ports.prepared, f"lacks {', '.join(missing)}", "give the output of rapids_prepare"
+        )
     tests = drop_tests(ports.limits)
     reason = pl.lit(None, dtype=pl.Int8)
     for number, test in reversed(list(enumerate(tests.values()))):
