@@ -169,11 +169,19 @@ def signature_of(config: Any) -> Signature:
 
 
 def _tensor(entry: Any) -> Tensor:
+    return Tensor(entry.name, _type(entry), tuple(entry.reshape.shape) if entry.HasField("reshape") else tuple(entry.dims))
+
+
+def warmup_tensor(name: str, entry: Any) -> Tensor:
+    """Type and dims of one input of a warm-up request, for a single row."""
+    return Tensor(name, _type(entry), tuple(entry.dims))
+
+
+def _type(entry: Any) -> str:
     from tritonclient.grpc.model_config_pb2 import DataType as Enum
 
-    name = Enum.Name(entry.data_type)
-    dtype = "BYTES" if name == "TYPE_STRING" else name.removeprefix("TYPE_")
-    return Tensor(entry.name, dtype, tuple(entry.reshape.shape) if entry.HasField("reshape") else tuple(entry.dims))
+    name: str = Enum.Name(entry.data_type)
+    return "BYTES" if name == "TYPE_STRING" else name.removeprefix("TYPE_")
 
 
 def parameter(config: Any, key: str) -> str | None:

@@ -111,11 +111,31 @@ def make_golden(model: Model, sample: Mapping[str, NDArray[Any]]) -> Golden:
     if sample:
         inputs = {name: rows[:GOLDEN_ROWS] for name, rows in sample.items()}
         return Golden(inputs, model.predict(inputs), "sample")
-    inputs = {t.name: _made_up(t, model.signature.batched, seed) for seed, t in enumerate(model.signature.inputs)}
+    made_up = made_up_golden(model.signature)
     try:
-        return Golden(inputs, model.predict(inputs), "synthetic")
+        return replace(made_up, outputs=model.predict(made_up.inputs))
     except Exception:  # noqa: BLE001 - the model may say no to made-up rows in any way
         return Golden({}, {}, "synthetic")
+
+
+def made_up_golden(signature: Signature) -> Golden:
+    """Rows of the right shape from a fixed seed, without answers."""
+    return Golden({t.name: _made_up(t, signature.batched, seed) for seed, t in enumerate(signature.inputs)}, {}, "synthetic")
+
+
+def in_batches(inputs: Mapping[str, NDArray[Any]], size: int) -> list[dict[str, NDArray[Any]]]:
+    """The rows in requests of at most `size`; one request where `size` is 0, as the model then takes no batches."""
+    if size == 0:
+        return [dict(inputs)]
+    count = len(next(iter(inputs.values())))
+    return [{name: array[i : i + size] for name, array in inputs.items()} for i in range(0, count, size)]
+
+
+def concatenated(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The answers to `in_batches` in one piece again."""
+    import numpy as np
+
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _made_up(tensor: Tensor, batched: bool, seed: int) -> NDArray[Any]:
