@@ -1,1 +1,1 @@
-"""Triton steps: a model folder to a model repository, its verification on a real server, and a client. One file a verb."""
+"""Triton steps: a model repository from a model folder, its verification, a client. One file a verb."""

@@ -49,12 +49,16 @@ def check_repository(repository: Path, name: str | None = None) -> Served:
 
 def _model_folder(repository: Path, name: str | None) -> Path:
     if (repository / FILE).is_file():
-        raise BadInput.of(PORT, repository, "is the folder of one model, not a repository", f"name its parent: {repository.parent}")
+        raise BadInput.of(
+            PORT, repository, "is the folder of one model, not a repository", f"name its parent: {repository.parent}"
+        )
     folders = {p.name: p for p in sorted(repository.iterdir()) if p.is_dir() and not p.name.startswith(".")}
     if not folders:
         raise BadInput.of(PORT, repository, "holds no model folder", f"lay it out as <model>/{FILE} and <model>/1/")
     if name is None and len(folders) > 1:
-        raise BadInput.of(PORT, repository, f"holds {len(folders)} models: {', '.join(folders)}", "say which: model_name=NAME")
+        raise BadInput.of(
+            PORT, repository, f"holds {len(folders)} models: {', '.join(folders)}", "say which: model_name=NAME"
+        )
     name = name or next(iter(folders))
     if name not in folders:
         raise BadInput.of("model_name", name, "is not in the repository", nearest(name, folders))
@@ -65,12 +69,21 @@ def _model_folder(repository: Path, name: str | None) -> Path:
 
 def version_folders(folder: Path) -> list[int]:
     """The versions that a server would see: folders named by a positive whole number."""
-    return sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdecimal() and int(p.name) > 0 and p.name[0] != "0")
+    return sorted(
+        int(p.name)
+        for p in folder.iterdir()
+        if p.is_dir() and p.name.isdecimal() and int(p.name) > 0 and p.name[0] != "0"
+    )
 
 
 def _naming(folder: Path, config: Any) -> Iterator[Problem]:
     if config.name and config.name != folder.name:
-        yield Problem(PORT, folder / FILE, f"names the model {config.name!r}, its folder is {folder.name!r}", "make the two the same")
+        yield Problem(
+            PORT,
+            folder / FILE,
+            f"names the model {config.name!r}, its folder is {folder.name!r}",
+            "make the two the same",
+        )
     if not config.backend and not config.platform:
         yield Problem(PORT, folder / FILE, "names no backend", f"write backend: one of {', '.join(MODEL_FILES)}")
 
@@ -79,7 +92,9 @@ def _versions(folder: Path) -> Iterator[Problem]:
     if version_folders(folder):
         return
     found = ", ".join(p.name for p in sorted(folder.iterdir()) if p.is_dir() and p.name != WARMUP) or "none"
-    yield Problem(PORT, folder, f"has no version folder (found: {found})", "name it by a whole number from 1 on, such as 1")
+    yield Problem(
+        PORT, folder, f"has no version folder (found: {found})", "name it by a whole number from 1 on, such as 1"
+    )
 
 
 def _limits(folder: Path, config: Any) -> Iterator[Problem]:
@@ -92,17 +107,29 @@ def _limits(folder: Path, config: Any) -> Iterator[Problem]:
     if config.HasField("dynamic_batching"):
         for size in config.dynamic_batching.preferred_batch_size:
             if size > most:
-                yield Problem(PORT, path, f"prefers batches of {size}, max_batch_size is {most}", "prefer smaller batches")
+                yield Problem(
+                    PORT, path, f"prefers batches of {size}, max_batch_size is {most}", "prefer smaller batches"
+                )
     for entry in [*config.input, *config.output]:
         if not entry.dims or any(d == 0 or d < -1 for d in entry.dims):
-            yield Problem(PORT, path, f"gives {entry.name!r} the dims {list(entry.dims)}", "write positive dims, or -1 for any length")
+            yield Problem(
+                PORT,
+                path,
+                f"gives {entry.name!r} the dims {list(entry.dims)}",
+                "write positive dims, or -1 for any length",
+            )
 
 
 def _files(folder: Path, config: Any) -> Iterator[Problem]:
     for version in version_folders(folder):
         needed = config.default_model_filename or MODEL_FILES.get(config.backend)
         if needed and not (folder / str(version) / needed).is_file():
-            yield Problem(PORT, folder / str(version), f"lacks {needed}, which the {config.backend} backend reads", "package the model again")
+            yield Problem(
+                PORT,
+                folder / str(version),
+                f"lacks {needed}, which the {config.backend} backend reads",
+                "package the model again",
+            )
     for output in config.output:
         if output.label_filename:
             yield from _labels(folder / output.label_filename, output)
@@ -118,7 +145,9 @@ def _labels(path: Path, output: Any) -> Iterator[Problem]:
         return
     count, size = len(path.read_text(encoding="utf-8").splitlines()), math.prod(output.dims)
     if size > 0 and count != size:
-        yield Problem(PORT, path, f"has {count} labels, {output.name!r} has {size} values", "write one label for each value")
+        yield Problem(
+            PORT, path, f"has {count} labels, {output.name!r} has {size} values", "write one label for each value"
+        )
 
 
 def _warmup(path: Path, name: str, item: Any) -> Iterator[Problem]:
@@ -165,7 +194,9 @@ def _treelite_signature(path: Path) -> Signature:
     try:
         model = treelite.Model.deserialize(str(path))
     except Exception as error:
-        raise BadInput.of(PORT, path, f"cannot be read ({str(error).splitlines()[-1]})", "package the model again") from error
+        raise BadInput.of(
+            PORT, path, f"cannot be read ({str(error).splitlines()[-1]})", "package the model again"
+        ) from error
     return Signature((Tensor(TABLE_INPUT, "FP32", (model.num_feature,)),), (Tensor(TABLE_OUTPUT, "FP32", (1,)),), True)
 
 
@@ -176,7 +207,9 @@ def _compare(path: Path, promised: Signature, real: Signature) -> Iterator[Probl
         known = {t.name: t for t in theirs}
         for tensor in ours:
             if tensor.name not in known:
-                yield Problem(PORT, path, f"has an {what} {tensor.name!r} that the model lacks", nearest(tensor.name, known))
+                yield Problem(
+                    PORT, path, f"has an {what} {tensor.name!r} that the model lacks", nearest(tensor.name, known)
+                )
                 continue
             yield from _compare_tensor(path, what, tensor, known[tensor.name], real.batched and not promised.batched)
         missing = sorted(set(known) - {t.name for t in ours}) if what == "input" else []
@@ -188,7 +221,11 @@ def _compare_tensor(path: Path, what: str, ours: Tensor, real: Tensor, rows_are_
     dims = (-1, *real.dims) if rows_are_a_dim else real.dims
     where = f"gives {what} {ours.name!r}"
     if ours.dtype != real.dtype:
-        yield Problem(PORT, path, f"{where} the type {ours.dtype}, the model has {real.dtype}", "write the model's type")
+        yield Problem(
+            PORT, path, f"{where} the type {ours.dtype}, the model has {real.dtype}", "write the model's type"
+        )
     fits = len(ours.dims) == len(dims) and all(-1 in (a, b) or a == b for a, b in zip(ours.dims, dims, strict=True))
     if not fits:
-        yield Problem(PORT, path, f"{where} the dims {list(ours.dims)}, the model has {list(dims)}", "write the model's dims")
+        yield Problem(
+            PORT, path, f"{where} the dims {list(ours.dims)}, the model has {list(dims)}", "write the model's dims"
+        )

@@ -72,7 +72,9 @@ class Client:
         """The model's `ModelConfig` as the server has it."""
         with self._explained():
             if self.endpoint.protocol == "grpc":
-                return self._client.get_model_config(self.model, self.version, headers=self._headers, **self._extra).config
+                return self._client.get_model_config(
+                    self.model, self.version, headers=self._headers, **self._extra
+                ).config
             from google.protobuf import json_format
             from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -149,9 +151,9 @@ COMPLAINTS = (
     (r"byte size mismatch", "input", "send at least one row of the right width"),
     (r"holds NaN|holds an infinity", "input", "drop or fill these rows first"),
 )
-_RETRIED = {"429", "502", "503", "504", "StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}
-_REFUSED = {"401", "403", "StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED"}
-_BAD_REQUEST = {"400", "404", "StatusCode.INVALID_ARGUMENT", "StatusCode.NOT_FOUND"}
+RETRIED = {"429", "502", "503", "504", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
+REFUSED = {"401", "403", "UNAUTHENTICATED", "PERMISSION_DENIED"}
+BAD_REQUEST = {"400", "404", "INVALID_ARGUMENT", "NOT_FOUND"}
 
 
 def explain(error: Exception, endpoint: Endpoint, model: str) -> NgcrunError | None:
@@ -159,25 +161,29 @@ def explain(error: Exception, endpoint: Endpoint, model: str) -> NgcrunError | N
     from tritonclient.utils import InferenceServerException
 
     where = endpoint.address
-    if not isinstance(error, InferenceServerException):
-        if isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("gevent", "geventhttpclient"):
-            return TransportError(f"{where}: no answer ({_one_line(str(error)) or type(error).__name__})")
-        return None
-    status, text = str(error.status()), _one_line(error.message())
-    if status in _RETRIED or (status == "None" and "timed out" in text):
+    if isinstance(error, InferenceServerException):
+        return _complaint(str(error.status()).removeprefix("StatusCode."), one_line(error.message()), where, model)
+    if isinstance(error, OSError) or type(error).__module__.split(".", 1)[0] in ("gevent", "geventhttpclient"):
+        return TransportError(f"{where}: no answer ({one_line(str(error)) or type(error).__name__})")
+    return None
+
+
+def _complaint(status: str, text: str, where: str, model: str) -> NgcrunError:
+    if status in RETRIED or (status == "None" and "timed out" in text):
         return TransportError(f"{where}: no answer ({text})")
-    if status in _REFUSED:
-        return BadInput.of("url", where, f"refuses the request ({status.removeprefix('StatusCode.')})", f"put a valid key into {TOKEN}")
+    if status in REFUSED:
+        return BadInput.of("url", where, f"refuses the request ({status})", f"put a valid key into {TOKEN}")
     for pattern, port, todo in COMPLAINTS:
         if re.search(pattern, text):
             return BadInput.of(port, model, text, todo)
-    if status in _BAD_REQUEST:
+    if status in BAD_REQUEST:
         return BadInput.of("model_name", model, text, "see the server's log")
     return ToolFailed(f"{where}: {text}")
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split("\n\nAt:")[0].split())[:500]
+def one_line(text: str) -> str:
+    """A server's text without its traceback, on one line."""
+    return " ".join(text.split("\n\nAt:", maxsplit=1)[0].split())[:500]
 
 
 def typed(inputs: tuple[Tensor, ...]) -> dict[str, str]:

@@ -36,7 +36,7 @@ def open_onnx(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
         proto = onnx.load(str(path))
         onnx.checker.check_model(str(path))
         session = onnx_session(path)
-    except Exception as error:  # noqa: BLE001 - protobuf, onnx and onnxruntime each have their own
+    except Exception as error:  # protobuf, onnx and onnxruntime each have their own
         raise _unreadable(path, error) from error
     return Model("onnx", path, onnx_signature(proto, path), lambda: proto, _runner(session), features=features)
 
@@ -103,7 +103,7 @@ def open_xgboost(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
     booster = xgboost.Booster()
     try:
         booster.load_model(str(path))
-    except Exception as error:  # noqa: BLE001 - XGBoostError and ValueError; their first line says enough
+    except Exception as error:  # XGBoostError and ValueError; their first line says enough
         raise _unreadable(path, error) from error
     count = booster.num_features()
     names = _agreed_names(path, features, tuple(booster.feature_names or ()), count)
@@ -112,10 +112,16 @@ def open_xgboost(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
     width = _width(lambda a: _xgboost_predict(booster, a, classes), count)
     signature, labels = _table_signature(count, width, classes)
     return Model(
-        "xgboost", path, signature, lambda: _xgboost_onnx(booster, classes), lambda a: _xgboost_predict(booster, a, classes),
+        "xgboost",
+        path,
+        signature,
+        onnx=lambda: _xgboost_onnx(booster, classes),
+        predict=lambda arrays: _xgboost_predict(booster, arrays, classes),
         treelite=None if classes or width > 1 else lambda: _xgboost_treelite(booster),
-        labels=labels, refuse=("inf",), features=names,  # Source: xgboost 3.4.1, "Input data contains `inf`"
-    )  # fmt: skip
+        labels=labels,
+        refuse=("inf",),  # Source: xgboost 3.4.1, "Input data contains `inf`"
+        features=names,
+    )
 
 
 def _agreed_names(path: Path, said: tuple[str, ...], own: tuple[str, ...], count: int) -> tuple[str, ...]:
@@ -150,7 +156,7 @@ def _width(predict: Any, count: int) -> int:
 def _table_signature(
     count: int, width: int, classes: tuple[str, ...], label: str = "INT64"
 ) -> tuple[Signature, dict[str, tuple[str, ...]]]:
-    """A table model: (rows, features) float32 in; numbers of each row out, or a label and the classes' probabilities."""
+    """A table model: (rows, features) float32 in; numbers of each row out, or a label and probabilities."""
     inputs = (Tensor(TABLE_INPUT, "FP32", (count,)),)
     if not classes:
         return Signature(inputs, (Tensor(TABLE_OUTPUT, "FP32", (width,)),), True), {}
@@ -206,7 +212,9 @@ def open_sklearn(path: Path, features: tuple[str, ...], trust: bool) -> Model:
     estimator = _load_pickle(path) if path.suffix in PICKLES else _load_skops(path, trust)
     count = getattr(estimator, "n_features_in_", None)
     if count is None or not hasattr(estimator, "predict"):
-        raise BadInput.of(PORT, path, f"holds a {type(estimator).__name__}, not a fitted estimator", "save a fitted model")
+        raise BadInput.of(
+            PORT, path, f"holds a {type(estimator).__name__}, not a fitted estimator", "save a fitted model"
+        )
     own = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
     names = _agreed_names(path, features, own, int(count))
     classes = tuple(str(c) for c in getattr(estimator, "classes_", ()))
@@ -215,10 +223,16 @@ def open_sklearn(path: Path, features: tuple[str, ...], trust: bool) -> Model:
     signature, labels = _table_signature(int(count), width, classes, "INT64" if numbers else "BYTES")
     forest = type(estimator).__name__ in ("RandomForestRegressor", "ExtraTreesRegressor") and width == 1
     return Model(
-        "sklearn", path, signature, lambda: _sklearn_onnx(estimator, path, classes), lambda a: _sklearn_predict(estimator, a),
+        "sklearn",
+        path,
+        signature,
+        onnx=lambda: _sklearn_onnx(estimator, path, classes),
+        predict=lambda arrays: _sklearn_predict(estimator, arrays),
         treelite=(lambda: _sklearn_treelite(estimator)) if forest else None,
-        labels=labels, refuse=("inf",) if _takes_nan(estimator, int(count)) else ("nan", "inf"), features=names,
-    )  # fmt: skip
+        labels=labels,
+        refuse=("inf",) if _takes_nan(estimator, int(count)) else ("nan", "inf"),
+        features=names,
+    )
 
 
 def _load_skops(path: Path, trust: bool) -> Any:
@@ -229,18 +243,18 @@ def _load_skops(path: Path, trust: bool) -> Any:
         unsafe = [name for name in unknown if name not in SAFE_TYPES]
         if not unsafe or trust:
             return io.load(path, trusted=unknown)
-    except Exception as error:  # noqa: BLE001 - zipfile, json and skops each have their own
+    except Exception as error:  # zipfile, json and skops each have their own
         raise _unreadable(path, error) from error
     todo = "use known scikit-learn types, or say trust_pickle=true if you made the file"
     raise BadInput.of(PORT, path, f"holds types that are not known to be safe: {', '.join(unsafe)}", todo)
 
 
 def _load_pickle(path: Path) -> Any:
-    import joblib
+    import joblib  # type: ignore[import-untyped]
 
     try:
         return joblib.load(path)
-    except Exception as error:  # noqa: BLE001 - a pickle can raise anything
+    except Exception as error:  # a pickle can raise anything
         raise _unreadable(path, error) from error
 
 
@@ -252,9 +266,11 @@ def _sklearn_onnx(estimator: Any, path: Path, classes: tuple[str, ...]) -> Any:
     shape = [(TABLE_INPUT, FloatTensorType([None, estimator.n_features_in_]))]
     try:
         return _named(to_onnx(estimator, initial_types=shape, target_opset=OPSET, options=options), classes)
-    except Exception as error:  # noqa: BLE001 - skl2onnx raises many kinds for an estimator that it does not know
+    except Exception as error:  # skl2onnx raises many kinds for an estimator that it does not know
         first = str(error).strip().splitlines()[0][:200]
-        raise BadInput.of(PORT, path, f"cannot be written as ONNX ({first})", "use an estimator that skl2onnx supports") from error
+        raise BadInput.of(
+            PORT, path, f"cannot be written as ONNX ({first})", "use an estimator that skl2onnx supports"
+        ) from error
 
 
 def _sklearn_treelite(estimator: Any) -> Any:

@@ -40,7 +40,7 @@ def ladder(max_batch_size: int) -> list[int]:
     return sorted({size for size in LADDER if size <= max_batch_size} | {max(1, max_batch_size)})
 
 
-def measure(
+def measure(  # noqa: PLR0913 - what a measurement has
     endpoint: Endpoint, model: str, rows: Mapping[str, NDArray[Any]], types: Mapping[str, str], batch: int, *,
     batched: bool = True, seconds: float = 0.5, clients: int = 1,
 ) -> Figures:  # fmt: skip
@@ -61,8 +61,10 @@ def measure(
                 for request in requests[:WARM]:
                     connection.infer(request, types)
                 go.wait(30)
-                spans[index] = _loop(lambda i: connection.infer(requests[i % len(requests)], types), seconds, times[index])
-        except Exception as error:  # noqa: BLE001 - raised again below, in the thread that asked
+                spans[index] = _loop(
+                    lambda i: connection.infer(requests[i % len(requests)], types), seconds, times[index]
+                )
+        except Exception as error:  # raised again below, in the thread that asked
             errors.append(error)
             go.abort()
 
@@ -95,7 +97,9 @@ def _requests(rows: Mapping[str, NDArray[Any]], batch: int, batched: bool) -> li
         return [dict(rows)] * WARM
     count = len(next(iter(rows.values())))
     starts = [(i * batch) % count for i in range(16)]
-    return [{name: np.take(a, np.arange(s, s + batch), axis=0, mode="wrap") for name, a in rows.items()} for s in starts]
+    return [
+        {name: np.take(a, np.arange(s, s + batch), axis=0, mode="wrap") for name, a in rows.items()} for s in starts
+    ]
 
 
 def _figures(protocol: str, batch: int, clients: int, times: list[float], span: float) -> Figures:

@@ -169,7 +169,9 @@ def signature_of(config: Any) -> Signature:
 
 
 def _tensor(entry: Any) -> Tensor:
-    return Tensor(entry.name, _type(entry), tuple(entry.reshape.shape) if entry.HasField("reshape") else tuple(entry.dims))
+    return Tensor(
+        entry.name, _type(entry), tuple(entry.reshape.shape) if entry.HasField("reshape") else tuple(entry.dims)
+    )
 
 
 def warmup_tensor(name: str, entry: Any) -> Tensor:

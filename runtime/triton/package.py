@@ -28,20 +28,32 @@ class Ports:
     Writes `<repository>/<model_name>/config.pbtxt`, `<version>/` and, with a sample of real rows, `warmup/`.
     """
 
-    model: Annotated[Path, Input("Folder with model.onnx, .ubj, .json or .skops; features.json and sample.parquet optional")]
+    model: Annotated[
+        Path, Input("Folder with model.onnx, .ubj, .json or .skops; features.json and sample.parquet optional")
+    ]
     file: Annotated[str | None, Param("Name of the model file, when the folder holds several")] = None
     model_name: Annotated[str, Param("Name that clients ask for; becomes the folder's name")] = "model"
     model_version: Annotated[int, Param("Version folder to write", minimum=1)] = 1
     backend: Annotated[
-        str, Param("native: fil or onnxruntime; python: a model.py that runs ONNX; auto: by target", choices=("auto", "native", "python"))
+        str,
+        Param(
+            "native: fil or onnxruntime; python: a model.py that runs ONNX; auto: by target",
+            choices=("auto", "native", "python"),
+        ),
     ] = "auto"
     target: Annotated[
-        str, Param("ngc: a Triton container of NGC; local: the server found here; auto: local if there is one", choices=("auto", "ngc", "local"))
+        str,
+        Param(
+            "ngc: a Triton container of NGC; local: the server found here; auto: local if there is one",
+            choices=("auto", "ngc", "local"),
+        ),
     ] = "auto"
     max_batch_size: Annotated[
         int | None, Param("Rows in one batch; 0: no batching; absent: 1024 where the model allows batches", minimum=0)
     ] = None
-    device: Annotated[str, Param("Where instances run; auto: a GPU if the server has one", choices=("auto", "cpu", "gpu"))] = "auto"
+    device: Annotated[
+        str, Param("Where instances run; auto: a GPU if the server has one", choices=("auto", "cpu", "gpu"))
+    ] = "auto"
     instances: Annotated[int, Param("Copies of the model that run side by side", minimum=1)] = 1
     threads: Annotated[int, Param("CPU threads of one inference; 0: all cores", minimum=0)] = 1
     trust_pickle: Annotated[bool, Param("Open a pickle or unknown types, which can run any code they hold")] = False
@@ -104,11 +116,17 @@ def make_plan(ports: Ports, model: Model, backend: str) -> Plan:
     if wanted and not batched:
         shapes = ", ".join(f"{t.name} {list(t.dims)}" for t in model.signature.inputs)
         todo = "export the model with a free first dimension, or use max_batch_size=0"
-        problems.append(Problem("max_batch_size", wanted, f"the model takes no batches: its first dimension is fixed ({shapes})", todo))
+        problems.append(
+            Problem(
+                "max_batch_size", wanted, f"the model takes no batches: its first dimension is fixed ({shapes})", todo
+            )
+        )
     if wanted == 0 and batched and backend == "fil":
         problems.append(Problem("max_batch_size", 0, "the fil backend always takes batches", "give 1 or more"))
     if ports.device == "gpu" and backend == "python":
-        problems.append(Problem("device", "gpu", "the python backend runs onnxruntime on the CPU", "use backend=native"))
+        problems.append(
+            Problem("device", "gpu", "the python backend runs onnxruntime on the CPU", "use backend=native")
+        )
     if problems:
         raise BadInput(problems)
     size = (BATCH if wanted is None else wanted) if batched else 0
@@ -144,7 +162,9 @@ def _parameters(ports: Ports, model: Model, backend: str) -> dict[str, str]:
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise BadInput.of("model_name", name, "is no name for a folder", "use letters, digits, _ . and -, such as taxi_fare")
+        raise BadInput.of(
+            "model_name", name, "is no name for a folder", "use letters, digits, _ . and -, such as taxi_fare"
+        )
 
 
 if __name__ == "__main__":

@@ -55,9 +55,11 @@ class Report:
         """The report to read."""
         lines = [
             f"# {self.model}", "",
-            f"- backend: {self.backend}, versions {', '.join(map(str, self.versions))}, at most {self.max_batch_size} rows a batch",
+            f"- backend: {self.backend}, versions {', '.join(map(str, self.versions))}",
+            f"- rows a batch: at most {self.max_batch_size}",
             f"- inputs: {'; '.join(self.inputs)}", f"- outputs: {'; '.join(self.outputs)}",
-            "- without a server: config.pbtxt agrees with the model", f"- with a server: {self.live} ({self.live_reason})",
+            "- without a server: config.pbtxt agrees with the model",
+            f"- with a server: {self.live} ({self.live_reason})",
         ]  # fmt: skip
         if self.server:
             lines.append(f"- server: {self.server}, model ready after {self.ready_s:.1f} s")
@@ -65,14 +67,25 @@ class Report:
             lines += ["", f"## Answers to {self.answers[0].rows} golden rows ({self.golden_source})", ""]
             lines += _table(
                 ["protocol", "output", "max abs", "max rel", "within tolerance"],
-                [[a.protocol, a.output, f"{a.max_abs:.3g}", f"{a.max_rel:.3g}", "yes" if a.ok else "NO"] for a in self.answers],
+                [
+                    [a.protocol, a.output, f"{a.max_abs:.3g}", f"{a.max_rel:.3g}", "yes" if a.ok else "NO"]
+                    for a in self.answers
+                ],
             )
         if self.figures:
             lines += ["", f"## Latency and throughput ({self.figures[0].clients} client on the same machine)", ""]
             lines += _table(
                 ["protocol", "batch", "requests", "p50 ms", "p95 ms", "p99 ms", "rows/s"],
                 [
-                    [f.protocol, f.batch, f.requests, f"{f.p50_ms:.2f}", f"{f.p95_ms:.2f}", f"{f.p99_ms:.2f}", f"{f.rows_per_s:,.0f}"]
+                    [
+                        f.protocol,
+                        f.batch,
+                        f.requests,
+                        f"{f.p50_ms:.2f}",
+                        f"{f.p95_ms:.2f}",
+                        f"{f.p99_ms:.2f}",
+                        f"{f.rows_per_s:,.0f}",
+                    ]
                     for f in self.figures
                 ],
             )
@@ -99,6 +112,8 @@ def _plot(figures: list[Figures], path: Path) -> None:
 
 def _draw(axes: Axes, protocol: str, figures: list[Figures]) -> None:
     for key in ("p50_ms", "p95_ms", "p99_ms"):
-        axes.plot([f.batch for f in figures], [getattr(f, key) for f in figures], marker="o", label=key.removesuffix("_ms"))
+        axes.plot(
+            [f.batch for f in figures], [getattr(f, key) for f in figures], marker="o", label=key.removesuffix("_ms")
+        )
     axes.set(xscale="log", yscale="log", title=protocol, xlabel="rows a request", ylabel="latency, ms")
     axes.legend()

@@ -114,13 +114,15 @@ def make_golden(model: Model, sample: Mapping[str, NDArray[Any]]) -> Golden:
     made_up = made_up_golden(model.signature)
     try:
         return replace(made_up, outputs=model.predict(made_up.inputs))
-    except Exception:  # noqa: BLE001 - the model may say no to made-up rows in any way
+    except Exception:  # the model may say no to made-up rows in any way
         return Golden({}, {}, "synthetic")
 
 
 def made_up_golden(signature: Signature) -> Golden:
     """Rows of the right shape from a fixed seed, without answers."""
-    return Golden({t.name: _made_up(t, signature.batched, seed) for seed, t in enumerate(signature.inputs)}, {}, "synthetic")
+    return Golden(
+        {t.name: _made_up(t, signature.batched, seed) for seed, t in enumerate(signature.inputs)}, {}, "synthetic"
+    )
 
 
 def in_batches(inputs: Mapping[str, NDArray[Any]], size: int) -> list[dict[str, NDArray[Any]]]:
@@ -150,7 +152,7 @@ def _made_up(tensor: Tensor, batched: bool, seed: int) -> NDArray[Any]:
 
 
 def write_golden(golden: Golden, folder: Path, about: Mapping[str, object]) -> None:
-    """Write `golden.json` and one `.npy` a tensor below `inputs/` and `outputs/`; text is stored as fixed-width unicode."""
+    """Write `golden.json` and one `.npy` a tensor below `inputs/` and `outputs/`; text as fixed-width unicode."""
     import numpy as np
 
     tensors: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
@@ -173,7 +175,7 @@ def read_golden(folder: Path) -> Golden:
     import numpy as np
 
     def load(file: str) -> NDArray[Any]:
-        array = np.load(folder / file, allow_pickle=False)
+        array: NDArray[Any] = np.load(folder / file, allow_pickle=False)
         return array.astype(object) if array.dtype.kind == "U" else array
 
     try:
@@ -224,7 +226,9 @@ def check_conversion(model: Model, folder: Path, plan: Plan, golden: Golden) -> 
 
     if not golden.rows:
         return 0.0
-    answers = answer(folder / str(plan.version) / MODEL_FILES["fil" if plan.backend == "fil" else "onnxruntime"], golden)
+    answers = answer(
+        folder / str(plan.version) / MODEL_FILES["fil" if plan.backend == "fil" else "onnxruntime"], golden
+    )
     worst = 0.0
     for name, want in golden.outputs.items():
         # atol follows the values' size: 1e-5 of it is 100 times float32's own step, for the order of summation.
@@ -232,8 +236,12 @@ def check_conversion(model: Model, folder: Path, plan: Plan, golden: Golden) -> 
         difference = compare(answers[name], want, atol=1e-5 * scale + 1e-6, rtol=1e-4)
         worst = max(worst, difference.max_abs)
         if not difference.ok:
-            what = f"{model.path}: converting it for {plan.backend} changed its answers: output {name!r} differs by up to"
-            raise ToolFailed(f"{what} {difference.max_abs:.3g} on the golden rows; use another backend or converter version")
+            what = (
+                f"{model.path}: converting it for {plan.backend} changed its answers: output {name!r} differs by up to"
+            )
+            raise ToolFailed(
+                f"{what} {difference.max_abs:.3g} on the golden rows; use another backend or converter version"
+            )
     return worst
 
 

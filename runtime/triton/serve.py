@@ -46,8 +46,15 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(
-    server: Server, repository: Path, models: Sequence[str], log: Path, *, http_port: int = 0, grpc_port: int = 0, timeout_s: float = 60.0
+def serving(  # noqa: PLR0913 - what a server has
+    server: Server,
+    repository: Path,
+    models: Sequence[str],
+    log: Path,
+    *,
+    http_port: int = 0,
+    grpc_port: int = 0,
+    timeout_s: float = 60.0,
 ) -> Iterator[Running]:
     """Serve `models` of `repository`; a port of 0 is chosen. When the block is left the server is gone.
 
@@ -108,7 +115,9 @@ def _ports(http_port: int, grpc_port: int) -> tuple[int, int]:
             try:
                 held_socket.bind((HOST, port))
             except OSError:
-                problems.append(Problem(name, port, f"is in use on {HOST}", f"stop what uses it, or say {name}=0 for a free one"))
+                problems.append(
+                    Problem(name, port, f"is in use on {HOST}", f"stop what uses it, or say {name}=0 for a free one")
+                )
                 continue
             found.append(held_socket.getsockname()[1])
         if problems:
@@ -120,7 +129,9 @@ def _ports(http_port: int, grpc_port: int) -> tuple[int, int]:
 def _guarded(group: int, work: str, prefix: str) -> Iterator[None]:
     """A small process of its own that cleans up if this one is killed; it ends with the block."""
     argv = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(group), work, prefix]
-    guard = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    guard = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         yield
     finally:
@@ -141,7 +152,9 @@ def _wait_alive(process: subprocess.Popen[bytes], port: int, log: Path, until: f
             if _request(port, "GET", "/v2/health/live", 1.0)[0] == 200:
                 return
         if time.monotonic() > until:
-            raise ToolFailed("tritonserver did not start in time; allow more with start_timeout_s", log, vendor.tail(log))
+            raise ToolFailed(
+                "tritonserver did not start in time; allow more with start_timeout_s", log, vendor.tail(log)
+            )
         time.sleep(POLL_S)
 
 
@@ -160,7 +173,9 @@ def _load(process: subprocess.Popen[bytes], port: int, name: str, log: Path, unt
 
     def ask() -> None:
         try:
-            answers.append(_request(port, "POST", f"/v2/repository/models/{name}/load", max(0.1, until - time.monotonic())))
+            answers.append(
+                _request(port, "POST", f"/v2/repository/models/{name}/load", max(0.1, until - time.monotonic()))
+            )
         except (OSError, http.client.HTTPException) as error:
             answers.append(error)
 
@@ -173,10 +188,14 @@ def _load(process: subprocess.Popen[bytes], port: int, name: str, log: Path, unt
             raise ToolFailed(f"model {name!r} cannot load: {stuck[0]}", log, vendor.tail(log))
         _require_running(process, log)
     if not answers or not isinstance(answers[0], tuple):
-        raise ToolFailed(f"model {name!r} was not ready in time; allow more with start_timeout_s", log, vendor.tail(log))
+        raise ToolFailed(
+            f"model {name!r} was not ready in time; allow more with start_timeout_s", log, vendor.tail(log)
+        )
     status, text = answers[0]
     if status != 200:
-        raise ToolFailed(f"model {name!r} cannot load: {load_error(text, vendor.tail(log, 400))}", log, vendor.tail(log))
+        raise ToolFailed(
+            f"model {name!r} cannot load: {load_error(text, vendor.tail(log, 400))}", log, vendor.tail(log)
+        )
 
 
 def load_error(text: str, log: str) -> str:
@@ -186,7 +205,7 @@ def load_error(text: str, log: str) -> str:
     if "failed to poll" in text:
         found = _PARSE.findall(log) or _POLL.findall(log)
         text = found[-1] if found else text
-    return " ".join(text.split("\n\nAt:")[0].split())
+    return " ".join(text.split("\n\nAt:", maxsplit=1)[0].split())
 
 
 def _request(port: int, method: str, path: str, timeout_s: float) -> tuple[int, str]:
@@ -207,7 +226,7 @@ def new_log() -> Path:
 
 
 def with_python_backend(model_folder: Path, work: Path) -> Path:
-    """A repository in `work` with a copy of an ONNX model's folder that runs on the python backend; same name, same IO."""
+    """A repository in `work`: a copy of an ONNX model's folder, same name, same IO, on the python backend."""
     from runtime.triton import model_config
     from runtime.triton.repository import TEMPLATE
 

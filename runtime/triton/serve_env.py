@@ -27,7 +27,10 @@ SERVER_PIN = "nvidia-pytriton==0.7.0"  # carries tritonserver 2.51.0; its own de
 STAMP = "ngcrun-complete.json"
 PYTHONS = ((3, 11), (3, 12))  # numpy<2 has no wheels for 3.13, and the wheel has stubs up to it
 COMMAND = "python -m runtime.triton.serve_env"
-_PROBE = "import json,sys,sysconfig;print(json.dumps([sys.version_info[:2],sysconfig.get_config_var('LIBDIR'),sysconfig.get_path('purelib')]))"
+_PROBE = (
+    "import json, sys, sysconfig; "
+    "print(json.dumps([sys.version_info[:2], sysconfig.get_config_var('LIBDIR'), sysconfig.get_path('purelib')]))"
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ def _installed(binary: Path) -> Server:
     """The server of an NGC container. Source: /opt/tritonserver/{bin,backends} in nvcr.io/nvidia/tritonserver."""
     backends = binary.parent.parent / "backends"
     if not backends.is_dir():
-        raise BadInput.of("tritonserver", binary, f"has no backends beside it in {backends}", "take it off PATH or install it whole")
+        raise BadInput.of(
+            "tritonserver", binary, f"has no backends beside it in {backends}", "take it off PATH or install it whole"
+        )
     return Server(binary, backends)
 
 
@@ -101,20 +106,30 @@ def _from_wheel(folder: Path) -> Server:
         if not needed.is_file():
             raise _broken(folder, f"{needed} is missing")
     libraries = os.pathsep.join([libdir, str(Path(site) / "nvidia_pytriton.libs")])
-    variables = {"LD_LIBRARY_PATH": libraries, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    variables = {
+        "LD_LIBRARY_PATH": libraries,
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
     _require_libraries(stub, variables, f"{major}.{minor}")
     return Server(root / "bin" / "tritonserver", root / "backends", folder, variables, stub)
 
 
 def _broken(folder: Path, why: str) -> BadInput:
-    return BadInput.of("tritonserver", folder, f"is not a complete serving environment ({why})", f"remove it and make it again: {COMMAND}")
+    return BadInput.of(
+        "tritonserver",
+        folder,
+        f"is not a complete serving environment ({why})",
+        f"remove it and make it again: {COMMAND}",
+    )
 
 
 def _require_libraries(stub: Path, variables: Mapping[str, str], version: str) -> None:
     """A stub without its libpython does not fail: it hangs for ever. Source: measured with 3.12, docs/triton.md."""
     if shutil.which("ldd") is None:
         return
-    out = subprocess.run(["ldd", str(stub)], capture_output=True, text=True, check=False, env={**os.environ, **variables}).stdout
+    out = subprocess.run(
+        ["ldd", str(stub)], capture_output=True, text=True, check=False, env={**os.environ, **variables}
+    ).stdout
     missing = [line.split()[0] for line in out.splitlines() if "not found" in line]
     if missing:
         todo = f"install it (Debian, Ubuntu: apt-get install libpython{version})"
@@ -158,12 +173,22 @@ def _is_complete(folder: Path, wanted: list[str]) -> bool:
 def _require_machine() -> None:
     if sys.version_info[:2] not in PYTHONS:
         known = ", ".join(f"{a}.{b}" for a, b in PYTHONS)
-        raise BadInput.of("python", platform.python_version(), "cannot serve: this tritonserver needs numpy 1.26", f"use Python {known}")
+        raise BadInput.of(
+            "python",
+            platform.python_version(),
+            "cannot serve: this tritonserver needs numpy 1.26",
+            f"use Python {known}",
+        )
     name, _, version = platform.platform(terse=True), *platform.libc_ver()
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise BadInput.of("platform", name, "has no tritonserver wheel", "use Linux on x86_64, or an NGC container")
     if version and tuple(map(int, version.split(".")[:2])) < (2, 35):  # Source: the wheel's tag, manylinux_2_35_x86_64
-        raise BadInput.of("glibc", version, "is too old for this tritonserver", "use a system with glibc 2.35 or newer, such as Debian 12")
+        raise BadInput.of(
+            "glibc",
+            version,
+            "is too old for this tritonserver",
+            "use a system with glibc 2.35 or newer, such as Debian 12",
+        )
 
 
 @contextlib.contextmanager
@@ -178,7 +203,15 @@ def _install(folder: Path) -> None:
     """A venv of the base Python, filled by this environment's pip; pip's log is kept if it fails."""
     base = getattr(sys, "_base_executable", sys.executable)
     log = Path(tempfile.gettempdir()) / f"ngcrun-serve-env-{os.getpid()}.log"
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--disable-pip-version-check"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(folder / "bin" / "python"),
+        "install",
+        "--disable-pip-version-check",
+    ]
     vendor.run([base, "-m", "venv", "--without-pip", str(folder)], log)
     vendor.run([*pip, "--no-deps", SERVER_PIN], log)
     vendor.run([*pip, *PINS], log)

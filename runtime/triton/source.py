@@ -95,7 +95,11 @@ def find_file(folder: Path, file: str | None = None) -> tuple[Path, str]:
         raise BadInput.of(PORT, folder, f"holds several models: {names}", f"name one: file={next(iter(models)).name}")
     listed = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
     known = "; ".join(f"{name} ({' '.join(kind.suffixes)})" for name, kind in KINDS.items())
-    wrong = f"holds no model that is known; found {listed}" if file is None else f"has no model file {file!r}; found {listed}"
+    wrong = (
+        f"holds no model that is known; found {listed}"
+        if file is None
+        else f"has no model file {file!r}; found {listed}"
+    )
     raise BadInput.of(PORT, folder, wrong, f"known: {known}")
 
 
@@ -119,7 +123,9 @@ def feature_names(folder: Path) -> tuple[str, ...]:
     try:
         return tuple(str(row["name"]) for row in json.loads(path.read_text(encoding="utf-8"))["features"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput.of(PORT, path, f"is not a features file ({error})", 'write {"features": [{"name": ...}]}') from error
+        raise BadInput.of(
+            PORT, path, f"is not a features file ({error})", 'write {"features": [{"name": ...}]}'
+        ) from error
 
 
 def sample_rows(folder: Path, model: Model) -> dict[str, NDArray[Any]]:

@@ -27,24 +27,34 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Ports:
-    """Check a Triton model repository against its model, then serve it with a real tritonserver and compare the answers.
+    """Check a Triton model repository against its model, then serve it with a real tritonserver and compare answers.
 
     The server listens on 127.0.0.1 only and is gone when the step ends, in whatever way.
     """
 
     repository: Annotated[Path, Input("Model repository", type="triton_model")]
-    golden: Annotated[Path | None, Input("Golden rows of triton_package; without them rows are made up and only shapes checked")] = None
+    golden: Annotated[
+        Path | None, Input("Golden rows of triton_package; without them rows are made up and only shapes checked")
+    ] = None
     model_name: Annotated[str | None, Param("Model to verify, when the repository holds several")] = None
     live: Annotated[
-        str, Param("Start a server; auto: if one is here that can serve the model; yes: fail if not", choices=("auto", "yes", "no"))
+        str,
+        Param(
+            "Start a server; auto: if one is here that can serve the model; yes: fail if not",
+            choices=("auto", "yes", "no"),
+        ),
     ] = "auto"
     atol: Annotated[float, Param("Absolute difference that is allowed, in the output's unit", minimum=0)] = 1e-3
     rtol: Annotated[float, Param("Relative difference that is allowed", minimum=0)] = 1e-4
-    measure_s: Annotated[float, Param("Seconds of measuring for each batch size and protocol; 0: none", minimum=0, maximum=600)] = 0.5
+    measure_s: Annotated[
+        float, Param("Seconds of measuring for each batch size and protocol; 0: none", minimum=0, maximum=600)
+    ] = 0.5
     clients: Annotated[int, Param("Clients that send at the same time while measuring", minimum=1, maximum=256)] = 1
     http_port: Annotated[int, Param("HTTP port on 127.0.0.1; 0: a free one", minimum=0, maximum=65535)] = 0
     grpc_port: Annotated[int, Param("gRPC port on 127.0.0.1; 0: a free one", minimum=0, maximum=65535)] = 0
-    start_timeout_s: Annotated[float, Param("Seconds until the server and the model have to be ready", minimum=1)] = 60.0
+    start_timeout_s: Annotated[float, Param("Seconds until the server and the model have to be ready", minimum=1)] = (
+        60.0
+    )
     report: Annotated[Path, Output("report.json, report.md, latency.png and the server's log")]
 
 
@@ -69,14 +79,18 @@ def verify(ports: Ports, metrics: Metrics) -> None:
     if server is not None:
         _serve(ports, served, server, golden, report)
     report.write(ports.report)
-    metrics.tags({"backend": report.backend, "live": report.live, "live_reason": report.live_reason, "server": report.server})
+    metrics.tags(
+        {"backend": report.backend, "live": report.live, "live_reason": report.live_reason, "server": report.server}
+    )
     _log(report, metrics)
     print(report.markdown())
     failed = [a for a in report.answers if not a.ok]
     if failed:
         worst = max(failed, key=lambda a: a.max_abs)
-        what = f"{served.name}: answers differ from the model's: {worst.output!r} over {worst.protocol} by up to {worst.max_abs:.3g}"
-        raise ToolFailed(f"{what} (atol={ports.atol:g}, rtol={ports.rtol:g}); package the model that made the golden rows")
+        what = f"{served.name}: answers differ from the model's: {worst.output!r} over {worst.protocol}"
+        raise ToolFailed(
+            f"{what} by up to {worst.max_abs:.3g} (atol={ports.atol:g}, rtol={ports.rtol:g}); package the model that made the golden rows"
+        )
 
 
 def _golden(ports: Ports, served: Served) -> Golden:
@@ -88,7 +102,9 @@ def _golden(ports: Ports, served: Served) -> Golden:
     try:
         golden = read_golden(ports.golden)
     except ValueError as error:
-        raise BadInput.of("golden", ports.golden, f"holds no golden rows ({error})", "take the output of triton_package") from error
+        raise BadInput.of(
+            "golden", ports.golden, f"holds no golden rows ({error})", "take the output of triton_package"
+        ) from error
     promised = {t.name for t in served.signature.inputs}
     if golden.rows and set(golden.inputs) != promised:
         wrong = f"is for inputs {sorted(golden.inputs)}, the model has {sorted(promised)}"
@@ -113,7 +129,12 @@ def _how(ports: Ports, served: Served) -> tuple[Server | None, str, str]:
         return server, "run", f"on its own backend, {backend}"
     why = f"the server here lacks the {backend} backend"
     if ports.live == "yes":
-        raise BadInput.of("live", "yes", f"{why}: it has {', '.join(server.backends())}", "verify in an NGC container, or use live=auto")
+        raise BadInput.of(
+            "live",
+            "yes",
+            f"{why}: it has {', '.join(server.backends())}",
+            "verify in an NGC container, or use live=auto",
+        )
     if backend == "onnxruntime":
         return server, "twin", f"{why}: the same model.onnx answered through the python backend"
     return None, "not run", why
@@ -149,9 +170,15 @@ def _ask(ports: Ports, served: Served, running: Running, golden: Golden, report:
         for batch in ladder(served.config.max_batch_size):
             report.figures.append(
                 measure(
-                    endpoint, served.name, golden.inputs, types, batch,
-                    batched=served.signature.batched, seconds=ports.measure_s, clients=ports.clients,
-                )  # fmt: skip
+                    endpoint,
+                    served.name,
+                    golden.inputs,
+                    types,
+                    batch,
+                    batched=served.signature.batched,
+                    seconds=ports.measure_s,
+                    clients=ports.clients,
+                )
             )
 
 
@@ -192,7 +219,9 @@ def _require_shape(endpoint: Endpoint, served: Served, golden: Golden, got: dict
         dims = (golden.rows, *(tensor.dims or (1,))) if served.signature.batched else tensor.dims
         fits = array.ndim == len(dims) and all(d in (-1, n) for d, n in zip(dims, array.shape, strict=True))
         if array.dtype != kind or not fits:
-            wrong.append(f"output {tensor.name!r} is {array.dtype} {list(array.shape)}, promised is {kind} {list(dims)}")
+            wrong.append(
+                f"output {tensor.name!r} is {array.dtype} {list(array.shape)}, promised is {kind} {list(dims)}"
+            )
         want = golden.outputs.get(tensor.name)
         if kind.kind == "f" and not np.isfinite(array).all() and (want is None or np.isfinite(want).all()):
             wrong.append(f"output {tensor.name!r} holds NaN or infinity")
