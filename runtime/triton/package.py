@@ -1,0 +1,171 @@
+"""`triton_package`: a model folder becomes a Triton model repository."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from runtime.component import Input, Output, Param, component
+from runtime.errors import BadInput, Problem
+from runtime.execute import main
+from runtime.metrics import Metrics
+from runtime.triton.model_config import Plan, Signature, Tensor
+
+if TYPE_CHECKING:
+    from runtime.triton.source import Model
+
+BATCH = 1024  # the default of `max_batch_size` for a model whose first dimension is free
+
+
+@dataclass(kw_only=True)
+class Ports:
+    """Put a trained model (ONNX, XGBoost, scikit-learn) into a Triton model repository with a checked config.pbtxt.
+
+    Writes `<repository>/<model_name>/config.pbtxt`, `<version>/` and, with a sample of real rows, `warmup/`.
+    """
+
+    model: Annotated[
+        Path, Input("Folder with model.onnx, .ubj, .json or .skops; features.json and sample.parquet optional")
+    ]
+    file: Annotated[str | None, Param("Name of the model file, when the folder holds several")] = None
+    model_name: Annotated[str, Param("Name that clients ask for; becomes the folder's name")] = "model"
+    model_version: Annotated[int, Param("Version folder to write", minimum=1)] = 1
+    backend: Annotated[
+        str,
+        Param(
+            "native: fil or onnxruntime; python: a model.py that runs ONNX; auto: by target",
+            choices=("auto", "native", "python"),
+        ),
+    ] = "auto"
+    target: Annotated[
+        str,
+        Param(
+            "ngc: a Triton container of NGC; local: the server found here; auto: local if there is one",
+            choices=("auto", "ngc", "local"),
+        ),
+    ] = "auto"
+    max_batch_size: Annotated[
+        int | None, Param("Rows in one batch; 0: no batching; absent: 1024 where the model allows batches", minimum=0)
+    ] = None
+    device: Annotated[
+        str, Param("Where instances run; auto: a GPU if the server has one", choices=("auto", "cpu", "gpu"))
+    ] = "auto"
+    instances: Annotated[int, Param("Copies of the model that run side by side", minimum=1)] = 1
+    threads: Annotated[int, Param("CPU threads of one inference; 0: all cores", minimum=0)] = 1
+    trust_pickle: Annotated[bool, Param("Open a pickle or unknown types, which can run any code they hold")] = False
+    repository: Annotated[Path, Output("Model repository: what tritonserver and AzureML take", type="triton_model")]
+    golden: Annotated[Path, Output("Rows and the model's own answers to them, for triton_verify")]
+
+
+@component(name="triton_package", version="1", image="triton")
+def package(ports: Ports, metrics: Metrics) -> None:
+    """Write the repository and the golden rows.
+
+    Raises:
+        BadInput: for a model that cannot be read or packaged as asked.
+        ToolFailed: when the converted model answers otherwise than the original.
+    """
+    from runtime.triton.repository import check_conversion, make_golden, write_golden, write_model
+    from runtime.triton.source import open_model, sample_rows
+
+    _check_name(ports.model_name)
+    model = open_model(ports.model, file=ports.file, trust_pickle=ports.trust_pickle)
+    backend, why = choose_backend(ports, model)
+    plan = make_plan(ports, model, backend)
+    golden = make_golden(model, sample_rows(ports.model, model))
+    folder = write_model(ports.repository, model, plan, golden)
+    error = check_conversion(model, folder, plan, golden)
+    about = {"model": plan.name, "version": plan.version, "kind": model.kind, "features": list(model.features)}
+    write_golden(golden, ports.golden, about)
+    print(f"backend: {backend} ({why})")
+    if golden.source != "sample":
+        print(f"no sample.parquet: {golden.rows} made-up golden rows and no warm-up")
+    metrics.tags({"backend": backend, "backend_reason": why, "model_kind": model.kind, "golden_source": golden.source})
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    metrics.log({"conversion_max_abs_error": error, "golden_rows": golden.rows, "repository_bytes": size})
+
+
+def choose_backend(ports: Ports, model: Model) -> tuple[str, str]:
+    """The Triton backend, and why: as asked, else by the target, else by what the server found here ships."""
+    native = "fil" if model.treelite is not None else "onnxruntime"
+    if ports.backend != "auto":
+        return (native if ports.backend == "native" else "python"), f"backend={ports.backend}"
+    if ports.target == "ngc":
+        return native, "target=ngc ships it"
+    from runtime.triton.serve_env import find_server
+
+    try:
+        server = find_server()
+    except BadInput:
+        if ports.target == "local":
+            raise
+        return native, "no tritonserver here, so for an NGC container"
+    if native in server.backends():
+        return native, f"the server here ships it: {server.binary}"
+    return "python", f"the server here lacks {native}: {server.binary}"
+
+
+def make_plan(ports: Ports, model: Model, backend: str) -> Plan:
+    """What config.pbtxt will say; raises `BadInput` with all that does not fit the model."""
+    batched, wanted = model.signature.batched, ports.max_batch_size
+    problems = []
+    if wanted and not batched:
+        shapes = ", ".join(f"{t.name} {list(t.dims)}" for t in model.signature.inputs)
+        todo = "export the model with a free first dimension, or use max_batch_size=0"
+        problems.append(
+            Problem(
+                "max_batch_size", wanted, f"the model takes no batches: its first dimension is fixed ({shapes})", todo
+            )
+        )
+    if wanted == 0 and batched and backend == "fil":
+        problems.append(Problem("max_batch_size", 0, "the fil backend always takes batches", "give 1 or more"))
+    if ports.device == "gpu" and backend == "python":
+        problems.append(
+            Problem("device", "gpu", "the python backend runs onnxruntime on the CPU", "use backend=native")
+        )
+    if problems:
+        raise BadInput(problems)
+    size = (BATCH if wanted is None else wanted) if batched else 0
+    signature = model.signature if size or not batched else _unbatched(model.signature)
+    device = "cpu" if backend == "python" else ports.device
+    return Plan(
+        ports.model_name, backend, signature, size, f"KIND_{device.upper()}", ports.instances,
+        _parameters(ports, model, backend), version=ports.model_version,
+    )  # fmt: skip
+
+
+def _unbatched(signature: Signature) -> Signature:
+    """The same model without a batch dimension for Triton: rows become an ordinary free dim."""
+
+    def widened(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(replace(t, dims=(-1, *t.dims)) for t in tensors)
+
+    return Signature(widened(signature.inputs), widened(signature.outputs), batched=False)
+
+
+def _parameters(ports: Ports, model: Model, backend: str) -> dict[str, str]:
+    """Settings of the backend, all text, and the feature names, which triton_infer reads back from the server."""
+    values = {"feature_names": json.dumps(list(model.features), ensure_ascii=False)} if model.features else {}
+    if backend == "fil":
+        values["model_type"] = "treelite_checkpoint"  # Source: fil_backend docs/model_config.md
+    if backend == "onnxruntime":
+        values["intra_op_thread_count"] = str(ports.threads)  # Source: onnxruntime_backend README
+    if backend == "python":
+        # numpy: measured with the server of nvidia-pytriton 0.7.0; see python_backend/model.py.
+        values |= {"intra_op_threads": str(ports.threads), "refuse": ",".join(model.refuse), "numpy_below": "2"}
+    return values
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise BadInput.of(
+            "model_name", name, "is no name for a folder", "use letters, digits, _ . and -, such as taxi_fare"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(package))

@@ -1,0 +1,1 @@
+"""What is copied into a model repository for servers without a native backend: `model.py`."""

@@ -1,0 +1,261 @@
+"""Writing one model into a model repository, and the golden rows that say what it must answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import ToolFailed
+from runtime.triton import model_config
+from runtime.triton.model_config import TYPES, Plan, Signature, Tensor
+from runtime.triton.source import Model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GOLDEN = "golden.json"
+GOLDEN_ROWS = 256
+WARMUP = "warmup"  # Triton looks for a warm-up's files there. Source: model_config.proto, ModelWarmup.Input
+TEMPLATE = Path(__file__).parent / "python_backend" / "model.py"
+
+# What each backend reads in the version folder. Source: Triton's model_repository.md; fil_backend docs/model_config.md.
+MODEL_FILES = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py"}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Input rows and what the model answers to them in process. `source`: `sample` (real rows) or `synthetic`."""
+
+    inputs: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any]]
+    source: str
+
+    @property
+    def rows(self) -> int:
+        """How many rows (or, for a model without batches, how many requests: 1)."""
+        return len(next(iter(self.inputs.values()))) if self.inputs else 0
+
+
+def write_model(repository: Path, model: Model, plan: Plan, golden: Golden) -> Path:
+    """Write `<repository>/<name>/{config.pbtxt, <version>/..., labels, warmup/...}`; returns the model's folder."""
+    folder = repository / plan.name
+    version = folder / str(plan.version)
+    version.mkdir(parents=True)
+    _write_files(version, model, plan.backend)
+    labels = {}
+    for output, names in model.labels.items():
+        labels[output] = f"{output}_labels.txt"
+        (folder / labels[output]).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    warmup = _write_warmup(folder, plan.signature, golden) if golden.source == "sample" else {}
+    model_config.write(model_config.build(replace(plan, labels=labels, warmup=warmup)), folder)
+    return folder
+
+
+def _write_files(version: Path, model: Model, backend: str) -> None:
+    if backend == "fil":
+        assert model.treelite is not None  # noqa: S101 - package chose fil because it is there; narrows for mypy
+        model.treelite().serialize(str(version / MODEL_FILES["fil"]))
+        return
+    write_onnx(model, version)
+    if backend == "python":
+        shutil.copyfile(TEMPLATE, version / MODEL_FILES["python"])
+
+
+def write_onnx(model: Model, version: Path) -> Path:
+    """Write `model.onnx`; a foreign file is copied byte for byte, with the weights that it keeps outside itself."""
+    path = version / MODEL_FILES["onnxruntime"]
+    proto = model.onnx()
+    if model.kind != "onnx":
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+        return path
+    shutil.copyfile(model.path, path)
+    for name in sorted(outside_files(model.path)):
+        target = version / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.path.parent / name, target)
+    return path
+
+
+def outside_files(path: Path) -> set[str]:
+    """The files beside an ONNX file that hold its weights, relative to it."""
+    import onnx
+
+    proto = onnx.load(str(path), load_external_data=False)
+    entries = [entry for tensor in proto.graph.initializer for entry in tensor.external_data]
+    return {entry.value for entry in entries if entry.key == "location"}
+
+
+def _write_warmup(folder: Path, signature: Signature, golden: Golden) -> dict[str, tuple[tuple[int, ...], str]]:
+    """One real row of each input as raw bytes; returns what config.pbtxt says about them."""
+    (folder / WARMUP).mkdir()
+    entries = {}
+    for tensor in signature.inputs:
+        row = golden.inputs[tensor.name][0] if signature.batched else golden.inputs[tensor.name]
+        (folder / WARMUP / f"{tensor.name}.bin").write_bytes(model_config.little_endian(row))
+        entries[tensor.name] = (tuple(row.shape) or (1,), f"{tensor.name}.bin")
+    return entries
+
+
+# --- golden rows ----------------------------------------------------------------------------------------------------
+
+
+def make_golden(model: Model, sample: Mapping[str, NDArray[Any]]) -> Golden:
+    """The model's own answers to real rows, or to made-up ones (fixed seed) where the folder has no sample.
+
+    Made-up rows may not suit a model with free dimensions; then there are none, which package and verify both say.
+    """
+    if sample:
+        inputs = {name: rows[:GOLDEN_ROWS] for name, rows in sample.items()}
+        return Golden(inputs, model.predict(inputs), "sample")
+    made_up = made_up_golden(model.signature)
+    try:
+        return replace(made_up, outputs=model.predict(made_up.inputs))
+    except Exception:  # the model may say no to made-up rows in any way
+        return Golden({}, {}, "synthetic")
+
+
+def made_up_golden(signature: Signature) -> Golden:
+    """Rows of the right shape from a fixed seed, without answers."""
+    return Golden(
+        {t.name: _made_up(t, signature.batched, seed) for seed, t in enumerate(signature.inputs)}, {}, "synthetic"
+    )
+
+
+def in_batches(inputs: Mapping[str, NDArray[Any]], size: int) -> list[dict[str, NDArray[Any]]]:
+    """The rows in requests of at most `size`; one request where `size` is 0, as the model then takes no batches."""
+    if size == 0:
+        return [dict(inputs)]
+    count = len(next(iter(inputs.values())))
+    return [{name: array[i : i + size] for name, array in inputs.items()} for i in range(0, count, size)]
+
+
+def concatenated(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The answers to `in_batches` in one piece again."""
+    import numpy as np
+
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _made_up(tensor: Tensor, batched: bool, seed: int) -> NDArray[Any]:
+    import numpy as np
+
+    shape = ([GOLDEN_ROWS] if batched else []) + [1 if d == -1 else d for d in tensor.dims]
+    kind = np.dtype(TYPES[tensor.dtype].numpy)
+    numbers = np.random.default_rng(seed).normal(size=shape)
+    if kind.kind == "O":
+        return np.where(numbers > 0, "a", "b").astype(object)
+    return (numbers > 0).astype(kind) if kind.kind in "biu" else numbers.astype(kind)
+
+
+def write_golden(golden: Golden, folder: Path, about: Mapping[str, object]) -> None:
+    """Write `golden.json` and one `.npy` a tensor below `inputs/` and `outputs/`; text as fixed-width unicode."""
+    import numpy as np
+
+    tensors: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
+    for part, arrays in (("inputs", golden.inputs), ("outputs", golden.outputs)):
+        (folder / part).mkdir()
+        for index, (name, array) in enumerate(arrays.items()):
+            file = f"{part}/{index}.npy"  # the tensor's name may hold a slash
+            np.save(folder / file, array.astype(str) if array.dtype.kind == "O" else array, allow_pickle=False)
+            tensors[part][name] = file
+    document = {**about, "source": golden.source, "rows": golden.rows, **tensors}
+    (folder / GOLDEN).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def read_golden(folder: Path) -> Golden:
+    """What `write_golden` wrote.
+
+    Raises:
+        ValueError: for a folder that is none, or damaged.
+    """
+    import numpy as np
+
+    def load(file: str) -> NDArray[Any]:
+        array: NDArray[Any] = np.load(folder / file, allow_pickle=False)
+        return array.astype(object) if array.dtype.kind == "U" else array
+
+    try:
+        document = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
+        parts = {part: {name: load(file) for name, file in document[part].items()} for part in ("inputs", "outputs")}
+        return Golden(parts["inputs"], parts["outputs"], str(document["source"]))
+    except (OSError, KeyError, EOFError, ValueError, AttributeError) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far answers are from the expected ones, and whether that is within the tolerance."""
+
+    max_abs: float
+    max_rel: float
+    ok: bool
+
+
+def compare(got: NDArray[Any], want: NDArray[Any], atol: float, rtol: float) -> Difference:
+    """Values of the same shape; text and whole numbers must be equal, NaN matches NaN only."""
+    import numpy as np
+
+    if got.dtype.kind in "OSU" or want.dtype.kind in "OSU":
+        same = [_text(a) == _text(b) for a, b in zip(got.ravel(), want.ravel(), strict=True)]
+        return Difference(0.0 if all(same) else 1.0, 0.0 if all(same) else 1.0, all(same))
+    a, b = got.astype(np.float64), want.astype(np.float64)
+    gap = np.abs(np.where(np.isnan(a) & np.isnan(b), 0.0, a - b))
+    gap = np.where(np.isnan(gap), np.inf, np.where(a == b, 0.0, gap))
+    if want.dtype.kind in "iub":
+        atol = rtol = 0.0
+    relative = gap / np.maximum(np.abs(b), np.finfo(np.float32).tiny)
+    ok = bool(np.all(gap <= atol + rtol * np.nan_to_num(np.abs(b), nan=0.0)))
+    return Difference(float(gap.max(initial=0.0)), float(np.nan_to_num(relative).max(initial=0.0)), ok)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def check_conversion(model: Model, folder: Path, plan: Plan, golden: Golden) -> float:
+    """The largest difference between the written file and the model that it came from.
+
+    Raises:
+        ToolFailed: when it is more than float32 explains; the converters have lost trees and thresholds before.
+    """
+    import numpy as np
+
+    if not golden.rows:
+        return 0.0
+    answers = answer(
+        folder / str(plan.version) / MODEL_FILES["fil" if plan.backend == "fil" else "onnxruntime"], golden
+    )
+    worst = 0.0
+    for name, want in golden.outputs.items():
+        # atol follows the values' size: 1e-5 of it is 100 times float32's own step, for the order of summation.
+        scale = float(np.nanmax(np.abs(want), initial=0.0)) if want.dtype.kind == "f" else 0.0
+        difference = compare(answers[name], want, atol=1e-5 * scale + 1e-6, rtol=1e-4)
+        worst = max(worst, difference.max_abs)
+        if not difference.ok:
+            what = (
+                f"{model.path}: converting it for {plan.backend} changed its answers: output {name!r} differs by up to"
+            )
+            raise ToolFailed(
+                f"{what} {difference.max_abs:.3g} on the golden rows; use another backend or converter version"
+            )
+    return worst
+
+
+def answer(path: Path, golden: Golden) -> dict[str, NDArray[Any]]:
+    """What a packaged file answers to the golden rows in this process, without a server."""
+    if path.suffix == ".tl":
+        import numpy as np
+        import treelite
+
+        rows = next(iter(golden.inputs.values()))
+        found = treelite.gtil.predict(treelite.Model.deserialize(str(path)), np.ascontiguousarray(rows, np.float32))
+        return {next(iter(golden.outputs)): found.astype(np.float32).reshape(len(rows), -1)}
+    from runtime.triton.convert import onnx_session
+
+    session = onnx_session(path)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, golden.inputs), strict=True))

@@ -1,0 +1,244 @@
+"""A tritonserver for as long as a `with` block lasts: on 127.0.0.1 only, and gone afterwards whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime import vendor
+from runtime.errors import BadInput, Problem, ToolFailed
+from runtime.triton.serve_env import Server
+
+HOST = "127.0.0.1"
+SHM = Path("/dev/shm")  # noqa: S108 - where the kernel puts POSIX shared memory; nothing is created there by us
+POLL_S = 0.02
+
+# What a server says in its log before it waits for ever. Source: measured with 2.51.0, docs/triton.md.
+_STUCK = re.compile(r"error while loading shared libraries: .*|Python model file not found in '[^']*'")
+# The API answers "failed to poll from model repository"; only the log says why.
+_POLL = re.compile(r"Poll failed for model directory '[^']*': (.*?)\"?$", re.MULTILINE)
+_PARSE = re.compile(r"Error parsing text-format inference\.ModelConfig: (.*?)\"?$", re.MULTILINE)
+_PORT_TAKEN = re.compile(r"Socket '[^']*:(\d+)' already in use")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that has loaded its models: where it listens, and how long that took, in seconds."""
+
+    http: str
+    grpc: str
+    pid: int
+    ready_s: float
+
+
+@contextlib.contextmanager
+def serving(  # noqa: PLR0913 - what a server has
+    server: Server,
+    repository: Path,
+    models: Sequence[str],
+    log: Path,
+    *,
+    http_port: int = 0,
+    grpc_port: int = 0,
+    timeout_s: float = 60.0,
+) -> Iterator[Running]:
+    """Serve `models` of `repository`; a port of 0 is chosen. When the block is left the server is gone.
+
+    Raises:
+        BadInput: when a port that was asked for is taken.
+        ToolFailed: when the server or a model is not ready within `timeout_s`, with the true cause from its log.
+    """
+    start = time.monotonic()
+    ports = _ports(http_port, grpc_port)
+    prefix = f"ngcrun-{os.getpid()}-{secrets.token_hex(4)}"
+    with tempfile.TemporaryDirectory(prefix="ngcrun-serve-", ignore_cleanup_errors=True) as work:
+        argv = command(server, repository, backend_folder(server, Path(work)), ports, prefix)
+        try:
+            # No grace: SIGTERM takes the server 3 s and more (measured), and nothing of it is kept.
+            with vendor.running(argv, log, env=server.env(), grace_s=0) as process, _guarded(process.pid, work, prefix):
+                until = start + timeout_s
+                _wait_alive(process, ports[0], log, until)
+                for name in models:
+                    _load(process, ports[0], name, log, until)
+                yield Running(f"{HOST}:{ports[0]}", f"{HOST}:{ports[1]}", process.pid, time.monotonic() - start)
+        finally:
+            remove_shared_memory(prefix)
+
+
+def command(server: Server, repository: Path, backends: Path, ports: tuple[int, int], prefix: str) -> list[str]:
+    """The argv. Explicit mode, because loading a model by request gives an error for that model."""
+    return [
+        str(server.binary),
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        "--model-control-mode=explicit",
+        f"--http-address={HOST}", f"--http-port={ports[0]}",
+        f"--grpc-address={HOST}", f"--grpc-port={ports[1]}",
+        "--allow-metrics=false",
+        "--disable-auto-complete-config",  # what config.pbtxt says is what is verified
+        f"--backend-config=python,shm-region-prefix-name={prefix}",
+    ]  # fmt: skip
+
+
+def backend_folder(server: Server, work: Path) -> Path:
+    """The server's backends; for the wheel's server a folder that has the stub of the right Python, made of links."""
+    if server.stub is None:
+        return server.backend_dir
+    folder = work / "backends" / "python"
+    folder.mkdir(parents=True)
+    for path in [*(p for p in (server.backend_dir / "python").iterdir() if p.is_file()), server.stub]:
+        (folder / path.name).symlink_to(path)
+    return folder.parent
+
+
+def _ports(http_port: int, grpc_port: int) -> tuple[int, int]:
+    """Two free ports. The sockets are held together while choosing, so that the two differ."""
+    with contextlib.ExitStack() as held:
+        found, problems = [], []
+        for name, port in (("http_port", http_port), ("grpc_port", grpc_port)):
+            held_socket = held.enter_context(socket.socket())
+            held_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                held_socket.bind((HOST, port))
+            except OSError:
+                problems.append(
+                    Problem(name, port, f"is in use on {HOST}", f"stop what uses it, or say {name}=0 for a free one")
+                )
+                continue
+            found.append(held_socket.getsockname()[1])
+        if problems:
+            raise BadInput(problems)
+    return found[0], found[1]
+
+
+@contextlib.contextmanager
+def _guarded(group: int, work: str, prefix: str) -> Iterator[None]:
+    """A small process of its own that cleans up if this one is killed; it ends with the block."""
+    argv = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(group), work, prefix]
+    guard = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.communicate()
+
+
+def remove_shared_memory(prefix: str) -> None:
+    """Remove what a killed server left: its regions carry the prefix that it was started with."""
+    for path in SHM.glob(f"{prefix}*"):
+        path.unlink(missing_ok=True)
+
+
+def _wait_alive(process: subprocess.Popen[bytes], port: int, log: Path, until: float) -> None:
+    while True:
+        _require_running(process, log)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if _request(port, "GET", "/v2/health/live", 1.0)[0] == 200:
+                return
+        if time.monotonic() > until:
+            raise ToolFailed(
+                "tritonserver did not start in time; allow more with start_timeout_s", log, vendor.tail(log)
+            )
+        time.sleep(POLL_S)
+
+
+def _require_running(process: subprocess.Popen[bytes], log: Path) -> None:
+    if process.poll() is None:
+        return
+    text = vendor.tail(log, 400)
+    taken = _PORT_TAKEN.search(text)
+    why = f"port {taken[1]} was taken meanwhile; run it again" if taken else f"exit status {process.returncode}"
+    raise ToolFailed(f"tritonserver ended while starting: {why}", log, vendor.tail(log))
+
+
+def _load(process: subprocess.Popen[bytes], port: int, name: str, log: Path, until: float) -> None:
+    """Load one model. A load can hang for ever (a model.py that is missing), so it runs beside a watch on the log."""
+    answers: list[tuple[int, str] | OSError | http.client.HTTPException] = []
+
+    def ask() -> None:
+        try:
+            answers.append(
+                _request(port, "POST", f"/v2/repository/models/{name}/load", max(0.1, until - time.monotonic()))
+            )
+        except (OSError, http.client.HTTPException) as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    while thread.is_alive() and time.monotonic() < until:
+        thread.join(POLL_S)
+        stuck = _STUCK.search(vendor.tail(log, 400))
+        if stuck:
+            raise ToolFailed(f"model {name!r} cannot load: {stuck[0]}", log, vendor.tail(log))
+        _require_running(process, log)
+    if not answers or not isinstance(answers[0], tuple):
+        raise ToolFailed(
+            f"model {name!r} was not ready in time; allow more with start_timeout_s", log, vendor.tail(log)
+        )
+    status, text = answers[0]
+    if status != 200:
+        raise ToolFailed(
+            f"model {name!r} cannot load: {load_error(text, vendor.tail(log, 400))}", log, vendor.tail(log)
+        )
+
+
+def load_error(text: str, log: str) -> str:
+    """One line that says why a model did not load: from the answer, or from the log where the answer hides it."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = json.loads(text)["error"]
+    if "failed to poll" in text:
+        found = _PARSE.findall(log) or _POLL.findall(log)
+        text = found[-1] if found else text
+    return " ".join(text.split("\n\nAt:", maxsplit=1)[0].split())
+
+
+def _request(port: int, method: str, path: str, timeout_s: float) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode("utf-8", "replace")
+    finally:
+        connection.close()
+
+
+def new_log() -> Path:
+    """A file for a server's log outside the outputs: it has to outlive a failure."""
+    handle, name = tempfile.mkstemp(prefix="ngcrun-tritonserver-", suffix=".log")
+    os.close(handle)
+    return Path(name)
+
+
+def with_python_backend(model_folder: Path, work: Path) -> Path:
+    """A repository in `work`: a copy of an ONNX model's folder, same name, same IO, on the python backend."""
+    from runtime.triton import model_config
+    from runtime.triton.repository import TEMPLATE
+
+    twin = work / "twin" / model_folder.name
+    shutil.copytree(model_folder, twin)
+    config = model_config.read(twin / model_config.FILE)
+    config.backend = "python"
+    config.platform = ""
+    del config.instance_group[:]
+    config.instance_group.add(kind=2, count=1)  # KIND_CPU
+    config.parameters["numpy_below"].string_value = "2"
+    model_config.write(config, twin)
+    for version in (p for p in twin.iterdir() if p.name.isdigit()):
+        shutil.copyfile(TEMPLATE, version / "model.py")
+    return twin.parent

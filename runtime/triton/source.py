@@ -1,0 +1,151 @@
+"""Reading a model folder: which kind it is, what it takes and gives, and how it answers in this process."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import BadInput
+from runtime.triton.model_config import Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PORT = "model"
+FEATURES, SAMPLE = "features.json", "sample.parquet"
+
+# FIL takes these two names and no other, and a client should not care which backend answers, so every table model
+# that is converted here has them. Source: triton-inference-server/fil_backend docs/model_config.md.
+TABLE_INPUT, TABLE_OUTPUT = "input__0", "output__0"
+
+Arrays = Mapping[str, "NDArray[Any]"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be packaged.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        path: the file it was read from.
+        signature: what it takes and gives.
+        onnx: makes it an ONNX `ModelProto`.
+        treelite: makes it a Treelite model; None where FIL cannot serve it with the same result.
+        predict: answers in this process: input arrays by name to output arrays by name, rows first.
+        labels: class names of an output, in order.
+        refuse: values that the model itself refuses: `nan`, `inf`.
+        features: column names, in order; empty where nobody said.
+    """
+
+    kind: str
+    path: Path
+    signature: Signature
+    onnx: Callable[[], Any]
+    predict: Callable[[Arrays], dict[str, NDArray[Any]]]
+    treelite: Callable[[], Any] | None = None
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    refuse: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of model file: how it is recognised, and the function of convert.py that opens it."""
+
+    suffixes: tuple[str, ...]
+    opener: str
+
+
+KINDS = {
+    "onnx": Kind((".onnx",), "open_onnx"),
+    "xgboost": Kind((".ubj", ".json"), "open_xgboost"),
+    "sklearn": Kind((".skops", ".pkl", ".joblib"), "open_sklearn"),
+}
+PICKLES = (".pkl", ".joblib")
+
+
+def open_model(folder: Path, *, file: str | None = None, trust_pickle: bool = False) -> Model:
+    """The model in `folder`; raises `BadInput` when there is none, more than one, or one that cannot be read."""
+    path, kind = find_file(folder, file)
+    if path.suffix in PICKLES and not trust_pickle:
+        wrong = "is a pickle, which runs whatever code it holds when it is opened"
+        raise BadInput.of(PORT, path, wrong, "save the model as .skops, or say trust_pickle=true if you made it")
+    from runtime.triton import convert
+
+    opener: Callable[[Path, tuple[str, ...], bool], Model] = getattr(convert, KINDS[kind].opener)
+    return opener(path, feature_names(path.parent), trust_pickle)
+
+
+def find_file(folder: Path, file: str | None = None) -> tuple[Path, str]:
+    """The one model file of a folder and its kind."""
+    if folder.is_file():
+        folder, file = folder.parent, folder.name
+    found = sorted(p for p in folder.iterdir() if p.is_file())
+    if file is not None:
+        found = [p for p in found if p.name == file]
+    models = {path: kind for path in found if (kind := kind_of(path))}
+    if len(models) == 1:
+        return next(iter(models.items()))
+    if models:
+        names = ", ".join(p.name for p in models)
+        raise BadInput.of(PORT, folder, f"holds several models: {names}", f"name one: file={next(iter(models)).name}")
+    listed = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+    known = "; ".join(f"{name} ({' '.join(kind.suffixes)})" for name, kind in KINDS.items())
+    wrong = (
+        f"holds no model that is known; found {listed}"
+        if file is None
+        else f"has no model file {file!r}; found {listed}"
+    )
+    raise BadInput.of(PORT, folder, wrong, f"known: {known}")
+
+
+def kind_of(path: Path) -> str | None:
+    """The kind of a file, or None; a .json is a model only if XGBoost wrote it."""
+    if path.suffix == ".json" and not _is_xgboost_json(path):
+        return None
+    return next((name for name, kind in KINDS.items() if path.suffix in kind.suffixes), None)
+
+
+def _is_xgboost_json(path: Path) -> bool:
+    with path.open("rb") as file:
+        return re.search(rb'"learner"\s*:\s*\{', file.read(65536)) is not None
+
+
+def feature_names(folder: Path) -> tuple[str, ...]:
+    """The column names of features.json, in order; empty without the file."""
+    path = folder / FEATURES
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(str(row["name"]) for row in json.loads(path.read_text(encoding="utf-8"))["features"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput.of(
+            PORT, path, f"is not a features file ({error})", 'write {"features": [{"name": ...}]}'
+        ) from error
+
+
+def sample_rows(folder: Path, model: Model) -> dict[str, NDArray[Any]]:
+    """Real rows of sample.parquet as the model's input; empty where there is no sample or no table input."""
+    path = (folder if folder.is_dir() else folder.parent) / SAMPLE
+    if not path.is_file() or len(model.signature.inputs) != 1:
+        return {}
+    import numpy as np
+    import polars as pl
+
+    tensor = model.signature.inputs[0]
+    try:
+        table = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise BadInput.of(PORT, path, f"cannot be read ({str(error).splitlines()[0]})", "write it again") from error
+    missing = [name for name in model.features if name not in table.columns]
+    if missing:
+        raise BadInput.of(PORT, path, f"lacks the feature columns {missing}", f"found: {', '.join(table.columns)}")
+    rows = table.select(model.features or table.columns).to_numpy().astype(np.float32)
+    if tensor.dims and tensor.dims[-1] not in (-1, rows.shape[1]):
+        wrong = f"has {rows.shape[1]} columns, the model takes {tensor.dims[-1]}"
+        raise BadInput.of(PORT, path, wrong, "the sample must hold the features that the model was trained on")
+    return {tensor.name: rows}
