@@ -1,8 +1,8 @@
 """Overhead a step: what an engine adds to a chain of trivial steps (`true`), side by side with its peers.
 
-A B A B: every engine runs its chain in each round, the order is the same in each, and the table has medians. The
-overhead is the slope between a chain of 1 and a chain of N steps, so that start-up (imports, servers) is told apart from
-what each further step costs. `bare` is the same chain by subprocess.run, the floor that the others stand on.
+A B A B: every engine runs its chain in each round, in the same order, and the table has medians. The overhead is the
+slope between a chain of 1 and a chain of N steps, so that start-up (imports, servers) is told apart from what each
+further step costs. `bare` is the same chain by subprocess.run, the floor that the others stand on.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ if __name__ == "__main__":
 def ngcrun_files(folder: Path) -> None:
     """A component that writes one file, and chains of 1 and `LONG` of it."""
     component = {
-        "type": "command", "name": "step", "version": "1", "inputs": {"before": {"type": "uri_folder", "optional": True}},
+        "type": "command", "name": "step", "version": "1",
+        "inputs": {"before": {"type": "uri_folder", "optional": True}},
         "outputs": {"out": {"type": "uri_folder"}}, "environment": "azureml:any:1",
         "command": "echo x > '${{outputs.out}}/out' $[[# ${{inputs.before}}]]",
     }  # fmt: skip
@@ -134,9 +135,9 @@ def main() -> None:
     print(f"| engine | 1 step, s | {LONG} steps, s | a further step, ms | over bare, ms | times ngcrun |")
     print("|---|---|---|---|---|---|")
     for title in rows:
-        over = (slope[title] - floor) * 1000
-        print(f"| {title} | {middle[title, 1]:.2f} | {middle[title, LONG]:.2f} | {slope[title] * 1000:.0f} | {over:.0f} "
-              f"| {slope[title] / ours:.1f} |")  # fmt: skip
+        cells = [f"{middle[title, length]:.2f}" for length in (1, LONG)]
+        cells += [f"{slope[title] * 1000:.0f}", f"{(slope[title] - floor) * 1000:.0f}", f"{slope[title] / ours:.1f}"]
+        print(f"| {title} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
