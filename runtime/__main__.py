@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     pipeline.add_argument("--jobs", type=int, default=None, help="steps side by side (default: the number of cores)")
     pipeline.add_argument("--no-mlflow", action="store_true", help="do not record the run in MLflow")
     pipeline.add_argument("--dry-run", action="store_true", help="check everything, print the commands, run nothing")
-    specs = commands.add_parser("specs", help="write the AzureML specs of all components")
+    specs = commands.add_parser("specs", help="write the AzureML specs of all components, and the README's table")
     specs.add_argument(
         "--check", action="store_true", help="write nothing; fail if a spec drifts, is missing or orphaned"
     )
@@ -106,18 +106,20 @@ def _pipeline(arguments: argparse.Namespace) -> int:
 
 
 def _specs(arguments: argparse.Namespace) -> int:
-    from runtime import catalog, images, spec
+    from runtime import catalog, images, readme, spec
 
     root = repository_root()
     rows = images.load(root / "containers" / "images.yaml")
     folder = root / "component_specs"
     if arguments.check:
         problems = spec.drift(catalog.components(), rows, folder)
+        problems += readme.drift(root / "README.md", catalog.components())
         if problems:
             raise BadInput(problems)
         print(f"{len(catalog.components())} specs agree with their components")
         return 0
     touched = spec.write_all(catalog.components(), rows, folder)
+    touched += readme.write(root / "README.md", catalog.components())
     for path in touched:
         print(f"{'wrote' if path.exists() else 'removed'} {path.relative_to(root)}")
     print(f"{len(catalog.components())} specs, {len(touched)} changed")

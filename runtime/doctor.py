@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from runtime.errors import BadInput
+
 Row = tuple[str, str, str]  # what, "yes" | "no" | "part", why and what to do
 _MIN_FREE_GIB = 10
 
@@ -27,6 +29,7 @@ def rows() -> list[Row]:
 def report() -> int:
     """Print the table; exit status 0 always: what is missing may not be needed."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -34,7 +37,7 @@ def report() -> int:
         table.add_column(title, overflow="fold")
     colours = {"yes": "green", "no": "red", "part": "yellow"}
     for what, state, why in rows():
-        table.add_row(what, f"[{colours[state]}]{state}[/]", why)
+        table.add_row(what, f"[{colours[state]}]{state}[/]", escape(why))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 0
 
@@ -109,10 +112,13 @@ def _docker() -> Row:
 
 
 def _tritonserver() -> Row:
-    from runtime.triton import serve_env
+    from runtime.triton.serve_env import find_server
 
-    server, why = serve_env.describe()
-    return "tritonserver", "yes" if server else "no", why
+    try:
+        server = find_server()
+    except BadInput as error:
+        return "tritonserver", "no", f"{error.problems[0].wrong}; {error.problems[0].todo}"
+    return "tritonserver", "yes", f"{server.binary}, backends: {', '.join(server.backends())}"
 
 
 def _tao() -> Row:
