@@ -14,6 +14,6 @@ test: $(NOX)
 
 $(NOX):
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 here; install one, or name it: make demo PYTHON=..." >&2; exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) has no venv module; on Debian and Ubuntu: sudo apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; exit 2; }
+	@$(PYTHON) .ci/preflight.py
 	@echo "making the environment for nox with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .cache/nox && .cache/nox/bin/python -m pip install -qq --disable-pip-version-check nox==2026.10.20 || { rm -rf .cache/nox; exit 1; }

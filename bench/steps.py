@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-LONG = 20
+LONG = 50
 
 BARE = """
 import subprocess, sys
@@ -60,10 +60,8 @@ import sys
 import nemo_run as run
 if __name__ == "__main__":
     with run.Experiment("chain", base_dir=".") as experiment:
-        last = None
-        for _ in range(int(sys.argv[1])):
-            task = run.Script(inline="echo x > out")
-            last = experiment.add(task, executor=run.LocalExecutor(), dependencies=[last] if last else None)
+        for _ in range(int(sys.argv[1])):  # in sequence: with dependencies it refuses to run one after the other
+            experiment.add(run.Script(inline="echo x > out"), executor=run.LocalExecutor())
         experiment.run(sequential=True, tail_logs=False)
 """
 
@@ -87,10 +85,10 @@ def ngcrun_files(folder: Path) -> None:
 def commands(peers: dict[str, str], folder: Path) -> dict[str, list[str]]:
     """The argv of each engine, with `LENGTH` for the number of steps."""
     for name, text in (("bare", BARE), ("kfp", KFP), ("torchx", TORCHX), ("nemo", NEMO)):
-        (folder / f"{name}.py").write_text(text)
+        (folder / f"chain_{name}.py").write_text(text)
     ngcrun = [sys.executable, "-m", "runtime", "pipeline", "LENGTH.yaml"]
     rows = {
-        "bare subprocess.run": [sys.executable, "bare.py", "LENGTH"],
+        "bare subprocess.run": [sys.executable, "chain_bare.py", "LENGTH"],
         "ngcrun": [*ngcrun, "--no-mlflow"],
         "ngcrun, with MLflow": ngcrun,
     }
@@ -99,7 +97,7 @@ def commands(peers: dict[str, str], folder: Path) -> dict[str, list[str]]:
         "torchx": "torchx 0.7.0, local_cwd",
         "nemo": "NeMo-Run 0.11.1, local",
     }
-    return rows | {named[name]: [python, f"{name}.py", "LENGTH"] for name, python in peers.items()}
+    return rows | {named[name]: [python, f"chain_{name}.py", "LENGTH"] for name, python in peers.items()}
 
 
 def seconds(argv: Sequence[str], length: int, folder: Path) -> float:
