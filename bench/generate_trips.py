@@ -20,8 +20,14 @@ CHUNK = 250_000
 USD_PER_MI = 2.5  # the metered rate of 2012 to 2022. Source: nyc.gov/site/tlc/passengers/taxi-fare.page
 # schema -> sample file, and its columns for pickup, dropoff, distance, fare, total
 SCHEMAS = {
-    "locations": ("yellow_2018_2020.parquet", "pickup_datetime dropoff_datetime trip_distance fare_amount total_amount"),
-    "coordinates": ("yellow_2016.parquet", "tpepPickupDateTime tpepDropoffDateTime tripDistance fareAmount totalAmount"),
+    "locations": (
+        "yellow_2018_2020.parquet",
+        "pickup_datetime dropoff_datetime trip_distance fare_amount total_amount",
+    ),
+    "coordinates": (
+        "yellow_2016.parquet",
+        "tpepPickupDateTime tpepDropoffDateTime tripDistance fareAmount totalAmount",
+    ),
 }
 COORDINATES = ("startLon", "startLat", "endLon", "endLat")
 
