@@ -68,8 +68,9 @@ def train(ports: Ports, metrics: Metrics) -> None:
     figures.plot_importances(ports.trained / "importances.png", fitted.importances)
     predict, _ = model_folder.load("trained", ports.trained)
     metrics.log(_scores(predict, Data(files["test"], features, target, 0, 0).training))
-    if learner != "xgboost":
-        metrics.log({f"train_{k}": v for k, v in _scores(predict, data.training).items()})
+    if learner != "xgboost":  # which has logged its own, round by round
+        for part, batches in (("train", data.training), ("validation", validation)):
+            metrics.log({f"{part}_{k}": v for k, v in _scores(predict, batches).items()} if batches else {})
     metrics.log({f"importance_{name}": share for name, share in fitted.importances.items()})
     metrics.artifact(ports.trained / "importances.png", "plots")
 
