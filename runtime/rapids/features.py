@@ -78,7 +78,7 @@ def haversine_km() -> pl.Expr:
 
 
 def drop_tests(limits: Limits) -> dict[str, pl.Expr]:
-    """Reason -> whether a trip is dropped for it, in the order in which they are tried; true or false, never null."""
+    """Reason -> whether a trip is dropped for it, in the order in which they are tried; null counts as false."""
     import polars as pl
 
     tests = {f"missing_{name}": pl.col(name).is_null() for name in REQUIRED}
