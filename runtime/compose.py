@@ -259,6 +259,7 @@ def _store(name: str, ports: Mapping[str, Port]) -> None:
 
     store, defaults, fields = ConfigStore.instance(), [], []
     for port in ports.values():
+        store.repo.pop(port.name, None)  # another component's group of this name, or Hydra takes our plain value for it
         if isinstance(port.marker, Group):
             defaults.append({port.name: port.default if port.default is not dataclasses.MISSING else "???"})
             for option, node in port.marker.options.items():

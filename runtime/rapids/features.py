@@ -40,7 +40,8 @@ NO_LIMITS = Limits(**dict.fromkeys(Limits.__dataclass_fields__))
 def feature_expressions() -> dict[str, pl.Expr]:
     """Each feature by name, from canonical columns, float32; null where what it needs is missing.
 
-    Units end the names; `hour` is 0..23, `weekday` 1 (Monday)..7, `month` 1..12. Every operation also runs on cudf-polars.
+    Units end the names; `hour` is 0..23, `weekday` 1 (Monday)..7, `month` 1..12.
+    Only operations that cudf-polars has are used.
     """
     import polars as pl
 
@@ -77,7 +78,7 @@ def haversine_km() -> pl.Expr:
 
 
 def drop_tests(limits: Limits) -> dict[str, pl.Expr]:
-    """Reason -> whether a trip is dropped for it, in the order in which they are tried; true or false, never null."""
+    """Reason -> whether a trip is dropped for it, in the order in which they are tried; null counts as false."""
     import polars as pl
 
     tests = {f"missing_{name}": pl.col(name).is_null() for name in REQUIRED}

@@ -49,6 +49,7 @@ class Linear:
 
 Learner = XGBoost | RandomForest | Linear
 NAMES: dict[str, type[Any]] = {"xgboost": XGBoost, "random_forest": RandomForest, "linear": Linear}
+BOOSTER_PARAMS = ("max_depth", "learning_rate", "min_child_weight", "subsample", "reg_lambda", "max_bin")
 # Which package fits each on a GPU.
 GPU_PACKAGE = {"xgboost": "xgboost", "random_forest": "cuml", "linear": "cuml"}
 # Inclusive bounds of each setting.
@@ -93,80 +94,63 @@ class Fitted:
     importances: dict[str, float]
 
 
-def fit(
-    learner: Learner,
-    features: list[str],
-    train: Batches,
-    validation: Batches | None,
-    *,
-    seed: int,
-    engine: str,
-    log: Any,
-) -> Fitted:
-    """Fit on the batches of `train`; `log(values, step)` gets XGBoost's figures of each round as it ends."""
+@dataclass(frozen=True)
+class Task:
+    """What to fit on, and where; `log(values, step)` gets XGBoost's figures of each round as it ends."""
+
+    features: list[str]
+    train: Batches
+    validation: Batches | None
+    seed: int
+    engine: str
+    log: Callable[[Mapping[str, float], int], None]
+
+
+def fit(learner: Learner, task: Task) -> Fitted:
+    """Fit the learner on the batches of `task.train`."""
     if isinstance(learner, XGBoost):
-        return _fit_xgboost(learner, features, train, validation, seed=seed, engine=engine, log=log)
+        return _fit_xgboost(learner, task)
     import numpy as np
 
-    parts = list(train())
+    parts = list(task.train())
     x, y = np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
     del parts
-    return _fit_pipeline(learner, features, x, y, seed=seed, engine=engine)
+    return _fit_pipeline(learner, task, x, y)
 
 
-def _fit_xgboost(
-    learner: XGBoost,
-    features: list[str],
-    train: Batches,
-    validation: Batches | None,
-    *,
-    seed: int,
-    engine: str,
-    log: Any,
-) -> Fitted:
+def _fit_xgboost(learner: XGBoost, task: Task) -> Fitted:
     import xgboost
 
     class Rounds(xgboost.callback.TrainingCallback):  # type: ignore[misc] # xgboost publishes no types
         def after_iteration(self, _model: Any, epoch: int, evals_log: Any) -> bool:
-            log({f"{part}_rmse": scores["rmse"][-1] for part, scores in evals_log.items()}, epoch)
+            task.log({f"{part}_rmse": scores["rmse"][-1] for part, scores in evals_log.items()}, epoch)
             return False
 
     params = {
         "objective": "reg:squarederror",
         "tree_method": "hist",
-        "device": "cuda" if engine == "gpu" else "cpu",
-        "seed": seed,
-        "max_depth": learner.max_depth,
-        "learning_rate": learner.learning_rate,
-        "min_child_weight": learner.min_child_weight,
-        "subsample": learner.subsample,
-        "reg_lambda": learner.reg_lambda,
-        "max_bin": learner.max_bin,
+        "device": "cuda" if task.engine == "gpu" else "cpu",
+        "seed": task.seed,
+        **{name: value for name, value in vars(learner).items() if name in BOOSTER_PARAMS},
     }
-    data = xgboost.QuantileDMatrix(_data_iter(train, features, engine), max_bin=learner.max_bin)
+    data = xgboost.QuantileDMatrix(_data_iter(task.train, task), max_bin=learner.max_bin)
     evals = [(data, "train")]
-    if validation is not None:
-        held = xgboost.QuantileDMatrix(_data_iter(validation, features, engine), max_bin=learner.max_bin, ref=data)
+    patience = None
+    if task.validation is not None:
+        held = xgboost.QuantileDMatrix(_data_iter(task.validation, task), max_bin=learner.max_bin, ref=data)
         evals.append((held, "validation"))
-    patience = learner.early_stopping_rounds if validation is not None and learner.early_stopping_rounds else None
-    booster = xgboost.train(
-        params,
-        data,
-        learner.rounds,
-        evals=evals,
-        early_stopping_rounds=patience,
-        callbacks=[Rounds()],
-        verbose_eval=False,
-    )
+        patience = learner.early_stopping_rounds or None
+    how = {"evals": evals, "early_stopping_rounds": patience, "callbacks": [Rounds()], "verbose_eval": False}
+    booster = xgboost.train(params, data, learner.rounds, **how)
     if patience:
         # ONNX, Treelite and Booster.predict take every tree there is: those after the best round must go.
         booster = booster[: booster.best_iteration + 1]
     booster.set_param({"device": "cpu"})
     gain = booster.get_score(importance_type="total_gain")
-    return Fitted(booster, _shares({name: float(gain.get(name, 0.0)) for name in features}))
+    return Fitted(booster, _shares({name: float(gain.get(name, 0.0)) for name in task.features}))
 
 
-def _data_iter(batches: Batches, features: list[str], engine: str) -> Any:
+def _data_iter(batches: Batches, task: Task) -> Any:
     """XGBoost's iterator over batches, which holds one at a time beside the quantised matrix."""
     import xgboost
 
@@ -180,7 +164,7 @@ def _data_iter(batches: Batches, features: list[str], engine: str) -> Any:
 
         def next(self, input_data: Callable[..., None]) -> bool:
             for x, y in self.rest:
-                input_data(data=_on(engine, x), label=_on(engine, y), feature_names=features)
+                input_data(data=_on(task.engine, x), label=_on(task.engine, y), feature_names=task.features)
                 return True
             return False
 
@@ -198,7 +182,7 @@ def _on(engine: str, array: Array) -> Any:
     return cupy.asarray(array)
 
 
-def _fit_pipeline(learner: Learner, features: list[str], x: Array, y: Array, *, seed: int, engine: str) -> Fitted:
+def _fit_pipeline(learner: Learner, task: Task, x: Array, y: Array) -> Fitted:
     import numpy as np
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
@@ -209,11 +193,11 @@ def _fit_pipeline(learner: Learner, features: list[str], x: Array, y: Array, *, 
         steps.append(("scale", StandardScaler()))
     for _, step in steps:
         x = step.fit_transform(x)
-    estimator = (_gpu_estimator if engine == "gpu" else _cpu_estimator)(learner, seed).fit(x, y)
-    if engine == "gpu":
+    estimator = (_gpu_estimator if task.engine == "gpu" else _cpu_estimator)(learner, task.seed).fit(x, y)
+    if task.engine == "gpu":
         estimator = estimator.as_sklearn()  # so that the saved model needs no GPU
     weights = np.abs(estimator.coef_) if isinstance(learner, Linear) else estimator.feature_importances_
-    importances = _shares(dict(zip(features, (float(w) for w in weights), strict=True)))
+    importances = _shares(dict(zip(task.features, (float(w) for w in weights), strict=True)))
     return Fitted(Pipeline([*steps, ("model", estimator)]), importances)
 
 

@@ -1,4 +1,4 @@
-"""The model folder: an MLflow model with our `features.json` and `sample.parquet`, the same bytes for the same model."""
+"""The model folder: an MLflow model with `features.json` and `sample.parquet`, the same bytes for the same model."""
 
 from __future__ import annotations
 
@@ -29,12 +29,20 @@ TRUSTED = ["numpy.dtype", "sklearn.tree._tree.Tree"]
 NATIVE = {"xgboost": "model.ubj", "random_forest": "model.skops", "linear": "model.skops"}
 
 
-def save(folder: Path, model: Any, learner: str, features: list[str], target: str, sample: pl.DataFrame) -> None:
-    """Write the MLflow model, `features.json` and `sample.parquet` (real rows, float32, the features in order)."""
+def save(folder: Path, model: Any, content: dict[str, Any], sample: pl.DataFrame) -> None:
+    """Write the MLflow model, `features.json` and `sample.parquet` (real rows, float32, the features in order).
+
+    Args:
+        folder: where to; exists and is empty.
+        model: a Booster or a scikit-learn Pipeline.
+        content: `features` and `target` as in `features.json`, and `learner`.
+        sample: rows of the held-out part.
+    """
+    features, learner = [feature["name"] for feature in content["features"]], content["learner"]
     with warnings.catch_warnings():
         # mlflow 3.15.0 warns about type hints of its own agents when its pyfunc module is first imported.
         warnings.simplefilter("ignore")
-        _save_mlflow(folder, model, learner, features, target)
+        _save_mlflow(folder, model, learner, features, content["target"]["name"])
     if learner != "xgboost":
         _settle_skops(folder / NATIVE[learner])
     _settle_mlmodel(folder, folder / NATIVE[learner])
@@ -74,7 +82,7 @@ def _save_mlflow(folder: Path, model: Any, learner: str, features: list[str], ta
 
 
 def _settle_skops(path: Path) -> None:
-    """Rewrite a skops file without what differs from run to run: times, and the memory addresses that name its members."""
+    """Take out of a skops file what differs from run to run: times, and memory addresses, which name its members."""
     with zipfile.ZipFile(path) as before:
         members = {info.filename: before.read(info) for info in before.infolist()}
     schema = members["schema.json"].decode()

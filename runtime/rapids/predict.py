@@ -19,8 +19,9 @@ PREDICTION = "prediction"
 
 @dataclass(kw_only=True)
 class Ports:
-    """Predict the fare of each trip of a feature table with a trained model, a batch at a time; predictions carry the
-    trip_id, so that nothing later depends on the order of rows.
+    """Predict the fare of each trip of a feature table with a trained model, a batch at a time.
+
+    Predictions carry the trip_id, so that nothing later depends on the order of rows.
     """
 
     model: Annotated[Path, Input("Model folder that rapids_train wrote", type="mlflow_model")]

@@ -33,8 +33,10 @@ _ROW, _REASON = "__row", "__reason"
 
 @dataclass(kw_only=True)
 class Ports:
-    """Read raw NYC taxi trips, CSV or Parquet, in any of the known public schemas, and write them as one Parquet dataset
-    with canonical columns and a stable trip_id. Rows that cannot be read are counted by reason.
+    """Read raw NYC taxi trips of any known public schema and write them as one canonical Parquet dataset.
+
+    Each file, CSV or Parquet, is recognised by its own header. Rows that cannot be read are counted by reason; every
+    other row gets a stable trip_id.
     """
 
     trips: Annotated[Path, Input("A CSV or Parquet file, or a folder of them; each is recognised by its own header")]
@@ -128,7 +130,7 @@ def _write_part(
 def canonical(
     raw: pl.LazyFrame, header: dict[str, Any], schema: Recognised, datetime_format: str, ragged: Any = None
 ) -> tuple[pl.LazyFrame, list[str]]:
-    """The canonical columns of a raw table, its row number, and the number of the reason why a row is unreadable (or null).
+    """The canonical columns of a raw table, its row number, and the number of the reason why it is unreadable, or null.
 
     Also returns the reasons' names. The first reason that holds counts, so that rows read = kept + dropped exactly.
     """

@@ -44,7 +44,7 @@ REQUIRED = ("pickup_at", "dropoff_at", "fare_usd", "trip_distance_mi")
 
 @dataclass
 class Columns:
-    """Which column of the raw file holds what; a name that is None is taken from the schema the file is recognised as."""
+    """Which column of the raw file holds what; None is the name in the schema that the file is recognised as."""
 
     pickup_at: str | None = None
     dropoff_at: str | None = None

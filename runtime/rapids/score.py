@@ -1,10 +1,9 @@
-"""Predictions against the truth, joined by trip_id: RMSE, MAE and R2, a plot, and a refusal when the two do not match."""
+"""Predictions against the truth, joined by trip_id: RMSE, MAE, R2 and a plot, or a refusal if the two do not match."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,11 +22,15 @@ if TYPE_CHECKING:
 
 BUCKET_ROWS = 2_000_000  # joined at a time: about 100 MB, however large the tables are
 PLOT_POINTS = 20_000
+TWICE_PREDICTED, TWICE_TRUE = "predicted more than once", "true more than once"
+UNPREDICTED, UNKNOWN, NOT_FINITE = "without a prediction", "without a true value", "with a value that is no number"
+WRONG = (TWICE_PREDICTED, TWICE_TRUE, UNPREDICTED, UNKNOWN, NOT_FINITE)
 
 
 @dataclass(kw_only=True)
 class Ports:
     """Compare predictions with the true fares, joined by trip_id: RMSE, MAE and R2 as metrics and JSON, and a plot.
+
     Refuses trips that are predicted twice, or not at all, or whose truth is unknown.
     """
 
@@ -44,14 +47,15 @@ def score(ports: Ports, metrics: Metrics) -> None:
     engine = engines.Engine.of(ports.engine, metrics)
     predicted = _table("predictions", ports.predictions, PREDICTION, "__predicted")
     truth = _table("truth", ports.truth, ports.target, "__true")
-    rows = {name: _count(engine, table) for name, table in (("predictions", predicted), ("truth", truth))}
-    _require_match(engine, ports, predicted, truth, rows)
+    rows = {"predictions": _count(engine, predicted), "truth": _count(engine, truth)}
     centre = float(engine.collect(truth.select(_mean("__true"))).item())
-    total: figures.Sums = {}
+    total, wrong = figures.Sums(), dict.fromkeys(WRONG, 0)
     sample: list[pl.DataFrame] = []
-    for joined in _joined(engine, predicted, truth, max(rows.values())):
-        total = figures.add(total, figures.sums(joined["__true"].to_numpy(), joined["__predicted"].to_numpy(), centre))
-        sample.append(joined.gather_every(max(1, -(-rows["truth"] // PLOT_POINTS))))
+    for bucket in _buckets(max(rows.values())):  # each reads two columns of both tables
+        pairs = _pairs(engine, predicted.filter(bucket), truth.filter(bucket), wrong)
+        total = figures.add(total, figures.sums(pairs["__true"].to_numpy(), pairs["__predicted"].to_numpy(), centre))
+        sample.append(pairs.gather_every(max(1, -(-rows["truth"] // PLOT_POINTS))))
+    _require_match(ports, rows["truth"], wrong)
     result = figures.figures(total)
     metrics.log({"rows_scored": total["rows"], **result})
     _write(ports, {"rows": int(total["rows"]), "target": ports.target, "unit": _unit(ports.target), **result}, sample)
@@ -88,49 +92,40 @@ def _mean(name: str) -> pl.Expr:
 
 
 def _buckets(rows: int) -> list[pl.Expr]:
-    """Disjoint choices by trip_id that together are all rows, each of about `BUCKET_ROWS`: a join that fits in memory."""
+    """Disjoint choices by trip_id that together are all rows, each of about `BUCKET_ROWS`, which a join can hold."""
     import polars as pl
 
     count = max(1, -(-rows // BUCKET_ROWS))
     return [pl.col(TRIP_ID) % count == number for number in range(count)]
 
 
-def _joined(engine: engines.Engine, predicted: pl.LazyFrame, truth: pl.LazyFrame, rows: int) -> Iterator[pl.DataFrame]:
-    for bucket in _buckets(rows):
-        query = truth.filter(bucket).join(predicted.filter(bucket), on=TRIP_ID, how="inner")
-        yield engine.collect(query.sort(TRIP_ID))  # a join's order is the engine's affair; sums must not depend on it
-
-
-def _require_match(
-    engine: engines.Engine, ports: Ports, predicted: pl.LazyFrame, truth: pl.LazyFrame, rows: dict[str, int]
-) -> None:
-    """Raises `BadInput` unless each trip stands once on either side with a finite value; says how many do not."""
+def _pairs(engine: engines.Engine, predicted: pl.LazyFrame, truth: pl.LazyFrame, wrong: dict[str, int]) -> pl.DataFrame:
+    """The trips of one bucket that stand on both sides, sorted; adds those that do not, or twice, to `wrong`."""
     import polars as pl
 
-    found: dict[str, int] = {}
-    for bucket in _buckets(max(rows.values())):
-        here, there = predicted.filter(bucket), truth.filter(bucket)
-        queries = {
-            "predicted more than once": here.select(pl.len() - pl.col(TRIP_ID).n_unique()),
-            "true more than once": there.select(pl.len() - pl.col(TRIP_ID).n_unique()),
-            "without a prediction": there.join(here, on=TRIP_ID, how="anti").select(pl.len()),
-            "without a true value": here.join(there, on=TRIP_ID, how="anti").select(pl.len()),
-            "with a prediction that is no number": here.select(_not_finite("__predicted")),
-            "with a true value that is no number": there.select(_not_finite("__true")),
-        }
-        for name, query in queries.items():
-            with tables.reading("predictions", ports.predictions):
-                found[name] = found.get(name, 0) + int(engine.collect(query).item())
-    bad = ", ".join(f"{n} {name}" for name, n in found.items() if n)
-    if bad or not rows["truth"]:
-        wrong = f"does not match truth={str(ports.truth)!r}: {bad or 'neither has rows'}"
-        raise BadInput.of("predictions", ports.predictions, wrong, "predict exactly the trips of truth")
+    mark = pl.lit(value=True)
+    query = truth.with_columns(mark.alias("__in_truth")).join(
+        predicted.with_columns(mark.alias("__in_predictions")), on=TRIP_ID, how="full", coalesce=True
+    )
+    # A join's order is the engine's affair; the sums must not depend on it.
+    joined = engine.collect(query.sort(TRIP_ID))
+    if joined[TRIP_ID].n_unique() != joined.height:
+        for name, side in ((TWICE_PREDICTED, predicted), (TWICE_TRUE, truth)):
+            wrong[name] += int(engine.collect(side.select(pl.len() - pl.col(TRIP_ID).n_unique())).item())
+    both = joined.filter(pl.col("__in_truth") & pl.col("__in_predictions"))
+    wrong[UNPREDICTED] += joined["__in_predictions"].null_count()
+    wrong[UNKNOWN] += joined["__in_truth"].null_count()
+    finite = both.filter(pl.col("__true").is_finite() & pl.col("__predicted").is_finite())
+    wrong[NOT_FINITE] += both.height - finite.height
+    return finite
 
 
-def _not_finite(name: str) -> pl.Expr:
-    import polars as pl
-
-    return (pl.col(name).is_null() | ~pl.col(name).is_finite()).sum()
+def _require_match(ports: Ports, rows: int, wrong: dict[str, int]) -> None:
+    """Raises `BadInput` unless each trip stands once on either side with finite values; says how many do not."""
+    bad = ", ".join(f"{count} {name}" for name, count in wrong.items() if count)
+    if bad or not rows:
+        text = f"does not match truth={str(ports.truth)!r}: {bad or 'truth has no rows'}"
+        raise BadInput.of("predictions", ports.predictions, text, "predict exactly the trips of truth")
 
 
 def _unit(target: str) -> str:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Ports:
-    """Train a fare regression (linear, random forest or XGBoost) and write it as an MLflow model with its feature list
-    and a sample of real rows. RMSE, MAE and R2 are those on the held-out part.
+    """Train a fare regression (linear, random forest or XGBoost) and write it as an MLflow model folder.
+
+    With it go its feature list and a sample of real rows. RMSE, MAE and R2 are those on the held-out part.
     """
 
     train: Annotated[Path, Input("The training part that rapids_transform wrote")]
@@ -60,14 +61,16 @@ def train(ports: Ports, metrics: Metrics) -> None:
         _require_target(name, paths, features, target)
     data = Data(files["train"], features, target, ports.validation_share, ports.seed)
     validation = data.validation if ports.validation_share and _rows(data.validation()) else None
-    fitted = learners.fit(
-        ports.model, features, data.training, validation, seed=ports.seed, engine=engine, log=metrics.log
-    )
-    _save(ports, fitted, learner, files["test"], features, target)
+    task = learners.Task(features, data.training, validation, ports.seed, engine, metrics.log)
+    fitted = learners.fit(ports.model, task)
+    sample = next(tables.batches(files["test"], features))
+    model_folder.save(ports.trained, fitted.model, content | {"learner": learner}, sample)
+    figures.plot_importances(ports.trained / "importances.png", fitted.importances)
     predict, _ = model_folder.load("trained", ports.trained)
     metrics.log(_scores(predict, Data(files["test"], features, target, 0, 0).training))
-    if learner != "xgboost":
-        metrics.log({f"train_{k}": v for k, v in _scores(predict, data.training).items()})
+    if learner != "xgboost":  # which has logged its own, round by round
+        for part, batches in (("train", data.training), ("validation", validation)):
+            metrics.log({f"{part}_{k}": v for k, v in _scores(predict, batches).items()} if batches else {})
     metrics.log({f"importance_{name}": share for name, share in fitted.importances.items()})
     metrics.artifact(ports.trained / "importances.png", "plots")
 
@@ -112,7 +115,7 @@ def _same_features(ports: Ports) -> dict[str, Any]:
 
 
 def _require_target(port: str, files: list[Path], features: list[str], target: str) -> None:
-    """Refuse a table that lacks a column, has no rows, or has rows without a target: nothing can be learnt from those."""
+    """Refuse a table that lacks a column, has no rows, or has rows without a target."""
     import polars as pl
 
     folder = files[0].parent
@@ -147,14 +150,6 @@ def _scores(predict: model_folder.Predict, batches: learners.Batches) -> dict[st
         centre = float(y.mean()) if centre is None else centre
         total = figures.add(total, figures.sums(y, predict(x), centre))
     return figures.figures(total) if total else {}
-
-
-def _save(
-    ports: Ports, fitted: learners.Fitted, learner: str, test: list[Path], features: list[str], target: str
-) -> None:
-    sample = next(tables.batches(test, features))
-    model_folder.save(ports.trained, fitted.model, learner, features, target, sample)
-    figures.plot_importances(ports.trained / "importances.png", fitted.importances)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput
@@ -26,6 +26,7 @@ _REASON = "__reason"
 @dataclass(kw_only=True)
 class Ports:
     """Filter implausible trips, each reason counted, make float32 features of the rest, and hold out a test part.
+
     The split depends on the trip_id alone, so it is the same on every engine.
     """
 
@@ -57,7 +58,7 @@ def transform(ports: Ports, metrics: Metrics) -> None:
         absent = [name for name in feature_expressions() if name not in names]
         metrics.tags({"features": ", ".join(names), "features_left_out": ", ".join(absent) or "none"})
         metrics.log({"features": len(names)})
-        kept = query.filter(pl_null(_REASON)).select(TRIP_ID, *names, TARGET, held_out.alias("__held_out"))
+        kept = query.filter(_is_kept()).select(TRIP_ID, *names, TARGET, held_out.alias("__held_out"))
         _write(engine, kept, ports, [TRIP_ID, *names, TARGET])
     for folder, part in ((ports.train, "train"), (ports.test, "test")):
         write_features(folder, names, left_out=absent, part=part, rows=row[f"rows_{part}"])
@@ -85,7 +86,7 @@ def _summary(query: pl.LazyFrame, reasons: list[str], held_out: pl.Expr) -> pl.L
     """One row: rows read, kept, dropped by reason, in each part, and for each feature how many kept rows have it."""
     import polars as pl
 
-    kept = pl_null(_REASON)
+    kept = _is_kept()
     present = [(kept & pl.col(n).is_not_null()).sum().alias(f"present_{n}") for n in feature_expressions()]
     return query.select(
         pl.len().alias("rows_read"),
@@ -101,7 +102,7 @@ def in_share(share: float, seed: int, stride: int = 7919) -> pl.Expr:
     """Whether a trip is in the chosen share, by arithmetic on its trip_id.
 
     Not by `hash`, which differs between CPU and GPU, nor by `sample`, which the GPU lacks. `stride` has no factor in
-    common with 10,000, so any 10,000 neighbours spread over all residues and the share is kept in every stretch of a file.
+    common with 10,000, so any 10,000 neighbours spread over all residues and every stretch of a file keeps the share.
     """
     import polars as pl
 
@@ -109,11 +110,10 @@ def in_share(share: float, seed: int, stride: int = 7919) -> pl.Expr:
     return residue < round(share * 10_000)
 
 
-def pl_null(name: str) -> Any:
-    """Whether the column is null."""
+def _is_kept() -> pl.Expr:
     import polars as pl
 
-    return pl.col(name).is_null()
+    return pl.col(_REASON).is_null()
 
 
 def _require_rows(ports: Ports, counts: dict[str, int]) -> None:
