@@ -181,15 +181,15 @@ def _against_model(folder: Path, version: int, config: Any) -> list[Problem]:
 
 
 def _onnx_signature(path: Path) -> Signature:
-    from runtime.triton.convert import open_onnx
+    from runtime.triton.kind_onnx import open_file
 
-    return open_onnx(path, (), False).signature
+    return open_file(path, (), False).signature
 
 
 def _treelite_signature(path: Path) -> Signature:
     import treelite
 
-    from runtime.triton.source import TABLE_INPUT, TABLE_OUTPUT
+    from runtime.triton.table_model import TABLE_INPUT, TABLE_OUTPUT
 
     try:
         model = treelite.Model.deserialize(str(path))

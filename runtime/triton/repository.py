@@ -254,7 +254,7 @@ def answer(path: Path, golden: Golden) -> dict[str, NDArray[Any]]:
         rows = next(iter(golden.inputs.values()))
         found = treelite.gtil.predict(treelite.Model.deserialize(str(path)), np.ascontiguousarray(rows, np.float32))
         return {next(iter(golden.outputs)): found.astype(np.float32).reshape(len(rows), -1)}
-    from runtime.triton.convert import onnx_session
+    from runtime.triton.kind_onnx import onnx_session
 
     session = onnx_session(path)
     names = [output.name for output in session.get_outputs()]

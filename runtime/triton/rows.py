@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ PREDICTION = "prediction"  # what rapids_score reads, for a model that gives one
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows become requests. `columns`: of each input, its columns in order; `rows_each`: the most in one request."""
+    """How rows become requests. `columns`: of each input, its columns in order; `rows_each`: at most, in a request."""
 
     signature: Signature
     columns: dict[str, tuple[str, ...]]
@@ -169,7 +169,7 @@ def requests(frame: pl.DataFrame, plan: Layout, path: Path) -> dict[str, NDArray
 
 
 def answer_columns(answers: dict[str, NDArray[Any]], ids: pl.Series | None) -> pl.DataFrame:
-    """The outputs as columns: `prediction` for a single number a row, else the output's name, numbered if it is wide."""
+    """The outputs as columns: `prediction` for one number a row, else the output's name, numbered if it is wide."""
     import polars as pl
 
     columns: list[pl.Series] = [] if ids is None else [ids]
@@ -179,8 +179,11 @@ def answer_columns(answers: dict[str, NDArray[Any]], ids: pl.Series | None) -> p
         for index in range(table.shape[1]):
             wide = f"{name}_{index}" if table.shape[1] > 1 else name
             title = PREDICTION if single and table.shape[1] == 1 else wide
-            values: Sequence[Any] = table[:, index]
-            if table.dtype == object:
-                values = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
-            columns.append(pl.Series(title, values))
+            values = table[:, index]
+            texts = table.dtype == object
+            columns.append(pl.Series(title, [_text(v) for v in values] if texts else values))
     return pl.DataFrame(columns)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
 PORT = "model"
 FEATURES, SAMPLE = "features.json", "sample.parquet"
-
-# FIL takes these two names and no other, and a client should not care which backend answers, so every table model
-# that is converted here has them. Source: triton-inference-server/fil_backend docs/model_config.md.
-TABLE_INPUT, TABLE_OUTPUT = "input__0", "output__0"
 
 Arrays = Mapping[str, "NDArray[Any]"]
 
@@ -54,16 +51,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of model file: how it is recognised, and the function of convert.py that opens it."""
+    """One kind of model file: how it is recognised, and the module whose `open_file` opens it."""
 
     suffixes: tuple[str, ...]
-    opener: str
+    module: str
 
 
 KINDS = {
-    "onnx": Kind((".onnx",), "open_onnx"),
-    "xgboost": Kind((".ubj", ".json"), "open_xgboost"),
-    "sklearn": Kind((".skops", ".pkl", ".joblib"), "open_sklearn"),
+    "onnx": Kind((".onnx",), "runtime.triton.kind_onnx"),
+    "xgboost": Kind((".ubj", ".json"), "runtime.triton.kind_xgboost"),
+    "sklearn": Kind((".skops", ".pkl", ".joblib"), "runtime.triton.kind_sklearn"),
 }
 PICKLES = (".pkl", ".joblib")
 
@@ -74,9 +71,8 @@ def open_model(folder: Path, *, file: str | None = None, trust_pickle: bool = Fa
     if path.suffix in PICKLES and not trust_pickle:
         wrong = "is a pickle, which runs whatever code it holds when it is opened"
         raise BadInput.of(PORT, path, wrong, "save the model as .skops, or say trust_pickle=true if you made it")
-    from runtime.triton import convert
-
-    opener: Callable[[Path, tuple[str, ...], bool], Model] = getattr(convert, KINDS[kind].opener)
+    module = importlib.import_module(KINDS[kind].module)  # here: each imports its own heavy libraries
+    opener: Callable[[Path, tuple[str, ...], bool], Model] = module.open_file
     return opener(path, feature_names(path.parent), trust_pickle)
 
 

@@ -89,7 +89,8 @@ def verify(ports: Ports, metrics: Metrics) -> None:
         worst = max(failed, key=lambda a: a.max_abs)
         what = f"{served.name}: answers differ from the model's: {worst.output!r} over {worst.protocol}"
         raise ToolFailed(
-            f"{what} by up to {worst.max_abs:.3g} (atol={ports.atol:g}, rtol={ports.rtol:g}); package the model that made the golden rows"
+            f"{what} by up to {worst.max_abs:.3g} (atol={ports.atol:g}, rtol={ports.rtol:g}); "
+            "package the model that made the golden rows"
         )
 
 

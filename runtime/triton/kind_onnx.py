@@ -1,0 +1,76 @@
+"""ONNX models: served as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import BadInput
+from runtime.triton.model_config import TYPES, Signature, Tensor
+from runtime.triton.source import PORT, Model
+from runtime.triton.table_model import unreadable
+
+
+def open_file(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
+    """An ONNX file as it is; names, types and dims come from its graph."""
+    import onnx
+
+    try:
+        proto = onnx.load(str(path))
+        onnx.checker.check_model(str(path))
+        session = onnx_session(path)
+    except Exception as error:  # protobuf, onnx and onnxruntime each have their own
+        raise unreadable(path, error) from error
+    return Model("onnx", path, onnx_signature(proto, path), lambda: proto, _runner(session), features=features)
+
+
+def onnx_session(model: Path | bytes) -> Any:
+    """An onnxruntime session on one CPU thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    source = str(model) if isinstance(model, Path) else model
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def _runner(session: Any) -> Any:
+    names = [output.name for output in session.get_outputs()]
+    return lambda arrays: dict(zip(names, session.run(names, dict(arrays)), strict=True))
+
+
+def onnx_signature(proto: Any, path: Path) -> Signature:
+    """Inputs and outputs of an ONNX graph. It is batched when the first dimension of every tensor is free.
+
+    Raises:
+        BadInput: for a tensor that Triton has no type for (a sequence, a map), all of them at once.
+    """
+    weights = {w.name for w in proto.graph.initializer}
+    inputs = [v for v in proto.graph.input if v.name not in weights]
+    bad = [f"{v.name!r} is a {v.type.WhichOneof('value')}" for v in [*inputs, *proto.graph.output] if _dtype(v) is None]
+    if bad:
+        todo = "export tensors only; for a scikit-learn classifier use zipmap=False"
+        raise BadInput.of(PORT, path, f"has values that Triton cannot pass: {', '.join(bad)}", todo)
+    shapes = [_dims(v) for v in [*inputs, *proto.graph.output]]
+    # An output without a known shape goes along with the inputs; one with a fixed first dimension rules batches out.
+    known = [s for s in shapes if s is not None]
+    batched = bool(inputs) and all(shapes[: len(inputs)]) and all(s and s[0] == -1 for s in known)
+
+    def tensor(value: Any) -> Tensor:
+        dims = _dims(value) or (-1,)
+        return Tensor(value.name, _dtype(value) or "", dims[1:] if batched else dims)
+
+    return Signature(tuple(map(tensor, inputs)), tuple(map(tensor, proto.graph.output)), batched)
+
+
+def _dtype(value: Any) -> str | None:
+    number = value.type.tensor_type.elem_type if value.type.HasField("tensor_type") else 0
+    return next((row.triton for row in TYPES.values() if row.onnx == number), None)
+
+
+def _dims(value: Any) -> tuple[int, ...] | None:
+    shape = value.type.tensor_type
+    if not shape.HasField("shape"):
+        return None
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else -1 for d in shape.shape.dim)
