@@ -14,6 +14,7 @@ from pathlib import Path
 
 from runtime.errors import TAIL_LINES, ToolFailed
 
+LAST_BREATH_S = 1.0  # a killed process may finish a system call, and a zombie may wait for a lazy init
 LAUNCHER = Path(__file__).with_name("launch.py")
 
 
@@ -69,6 +70,17 @@ def stop(process: subprocess.Popen[bytes], grace_s: float = 8.0) -> None:
             process.wait(grace_s)
     signal_group(process.pid, signal.SIGKILL)  # also what the program itself left behind in its group
     process.wait()
+    until = time.monotonic() + LAST_BREATH_S
+    while _group_exists(process.pid) and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def _group_exists(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def run(
