@@ -2,7 +2,6 @@
 
 import ctypes
 import importlib.util
-import os
 import platform
 import sys
 import sysconfig
@@ -16,9 +15,9 @@ names = [
     f"libpython{version}.so.1.0",
     os.path.join(sysconfig.get_config_var("LIBDIR") or "", f"libpython{version}.so.1.0"),
 ]
-for name in names:
+for place in ("", f"{sysconfig.get_config_var('LIBDIR')}/"):
     try:
-        ctypes.CDLL(name)
+        ctypes.CDLL(place + library)
         break
     except OSError:
         pass

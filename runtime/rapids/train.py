@@ -73,6 +73,7 @@ def train(ports: Ports, metrics: Metrics) -> None:
             metrics.log({f"{part}_{k}": v for k, v in _scores(predict, batches).items()} if batches else {})
     metrics.log({f"importance_{name}": share for name, share in fitted.importances.items()})
     metrics.artifact(ports.trained / "importances.png", "plots")
+    metrics.artifact(ports.trained, "model")
 
 
 @dataclass(frozen=True)

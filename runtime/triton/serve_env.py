@@ -90,8 +90,11 @@ def environment_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """`NGCRUN_CACHE`, or `~/.cache/ngcrun`."""
-    return Path(environ.get("NGCRUN_CACHE") or Path.home() / ".cache" / "ngcrun").absolute()
+    """`NGCRUN_CACHE`; else `.cache` of the checkout that this package is in; else `~/.cache/ngcrun`."""
+    if environ.get("NGCRUN_CACHE"):
+        return Path(environ["NGCRUN_CACHE"]).absolute()
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout / ".cache" if (checkout / "noxfile.py").is_file() else Path.home() / ".cache" / "ngcrun"
 
 
 def _from_wheel(folder: Path) -> Server:

@@ -144,13 +144,13 @@ CANNOT_LOAD = {
         PYTHON + "    def initialize(self, args):\n        raise ValueError('bad weights')\n",
         "cannot load: load failed for model 'fare'",
         "ValueError: bad weights",
-    ),  # noqa: E501
+    ),
     "syntax": ("class (", "cannot load: load failed for model 'fare'", "SyntaxError: invalid syntax"),
     "hangs": (
         PYTHON + "    def initialize(self, args):\n        import time\n        time.sleep(99)\n",
         "was not ready in time; allow more with start_timeout_s",
         "",
-    ),  # noqa: E501
+    ),
     "dies": (
         PYTHON + "    def initialize(self, args):\n        import os\n        os._exit(1)\n",
         "cannot load: ",

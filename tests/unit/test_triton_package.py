@@ -132,7 +132,7 @@ def test_a_pickle_is_opened_only_when_the_user_says_so(tmp_path, capsys):
     assert (
         "is a pickle, which runs whatever code it holds when it is opened; save the model as .skops, or say trust_pickle=true"
         in capsys.readouterr().err
-    )  # noqa: E501
+    )
     assert run(tmp_path, tmp_path / "m", "trust_pickle=true") == 0
 
 
