@@ -11,10 +11,7 @@ packages = []
 if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
     packages.append(f"python{version}-venv")
 # tritonserver's Python stub is linked to libpython; without it the server hangs. Source: measured, docs/triton.md.
-names = [
-    f"libpython{version}.so.1.0",
-    os.path.join(sysconfig.get_config_var("LIBDIR") or "", f"libpython{version}.so.1.0"),
-]
+library = f"libpython{version}.so.1.0"
 for place in ("", f"{sysconfig.get_config_var('LIBDIR')}/"):
     try:
         ctypes.CDLL(place + library)
