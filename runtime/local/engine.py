@@ -137,6 +137,7 @@ class Engine:
         own = self.tracker.environment(name) if self.tracker else {}
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
+        state.started = time.time()  # not the wait for the store, which is no time of the step's
         with vendor.running(
             planned.command.argv,
             planned.log,
