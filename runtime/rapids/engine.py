@@ -75,7 +75,7 @@ class Engine:
     def of(cls, wanted: str, metrics: Metrics) -> Engine:
         """The engine for a port's value `auto`, `cpu` or `gpu`; raises `BadInput`."""
         # Unlimited, Polars reads ahead of a slow sink: at 24 and 72 million rows transform held 0.7 and 1.4 GiB, with
-        # this 0.7 GiB at both (polars 1.44.2, two cores, row groups of 500,000). It is read once, at the first query of the process.
+        # this 0.7 GiB at both (polars 1.44.2, two cores, row groups of 500,000). Read once, at a process's first query.
         os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", str(max(2, os.cpu_count() or 2)))
         return cls(choose(wanted, "cudf_polars", metrics), metrics)
 
@@ -106,7 +106,7 @@ class Engine:
             return act(pl.GPUEngine(executor="streaming", raise_on_fail=True))
         except pl.exceptions.ComputeError as error:
             reason = str(error).strip().splitlines()[0][:300]
-            # Source: cudf_polars/callback.py (26.10): this class and text mean a plan that the GPU lacks, nothing else.
+            # Source: cudf_polars/callback.py (26.10): it raises this for a plan with operations that the GPU lacks.
             if "NotImplementedError" not in reason:
                 raise ToolFailed(f"the GPU engine failed: {reason}; try engine=cpu") from error
         self.fallbacks += 1
