@@ -103,12 +103,7 @@ def _pairs(engine: engines.Engine, predicted: pl.LazyFrame, truth: pl.LazyFrame,
     """The trips of one bucket that stand on both sides, sorted; adds those that do not, or twice, to `wrong`."""
     import polars as pl
 
-    mark = pl.lit(value=True)
-    query = truth.with_columns(mark.alias("__in_truth")).join(
-        predicted.with_columns(mark.alias("__in_predictions")), on=TRIP_ID, how="full", coalesce=True
-    )
-    # A join's order is the engine's affair; the sums must not depend on it.
-    joined = engine.collect(query.sort(TRIP_ID))
+    joined = engine.collect(paired(predicted, truth))
     if joined[TRIP_ID].n_unique() != joined.height:
         for name, side in ((TWICE_PREDICTED, predicted), (TWICE_TRUE, truth)):
             wrong[name] += int(engine.collect(side.select(pl.len() - pl.col(TRIP_ID).n_unique())).item())
@@ -118,6 +113,15 @@ def _pairs(engine: engines.Engine, predicted: pl.LazyFrame, truth: pl.LazyFrame,
     finite = both.filter(pl.col("__true").is_finite() & pl.col("__predicted").is_finite())
     wrong[NOT_FINITE] += both.height - finite.height
     return finite
+
+
+def paired(predicted: pl.LazyFrame, truth: pl.LazyFrame) -> pl.LazyFrame:
+    """All trips of both sides, marked with `__in_truth` and `__in_predictions`; sorted, for a join has no order."""
+    import polars as pl
+
+    mark = pl.lit(value=True)
+    left, right = truth.with_columns(mark.alias("__in_truth")), predicted.with_columns(mark.alias("__in_predictions"))
+    return left.join(right, on=TRIP_ID, how="full", coalesce=True).sort(TRIP_ID)
 
 
 def _require_match(ports: Ports, rows: int, wrong: dict[str, int]) -> None:

@@ -227,9 +227,7 @@ def test_the_choice_of_engine_is_logged_with_its_reason():
     memory = Memory()
     metrics = Metrics([memory])
     assert engine.choose("auto", "no_such_package", metrics) == "cpu"
-    with pytest.raises(
-        BadInput, match=r"engine='gpu': the package no_such_package is not installed; set engine=cpu or"
-    ):
+    with pytest.raises(BadInput, match=r"engine='gpu': the package no_such_package is not installed; set"):
         engine.choose("gpu", "no_such_package", metrics)
     metrics.close()
     assert memory.latest("tag")["engine_reason"] == "the package no_such_package is not installed"

@@ -1,0 +1,134 @@
+"""The RAPIDS steps on a real GPU, and what can be proved without one: that the queries fit cudf-polars."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from runtime.rapids import engine, features, learners, predict, prepare, score, tables, train, transform
+from runtime.rapids.schemas import CANONICAL, TRIP_ID, Columns, recognise
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
+from rapids_support import CSV, FAST, TAXI, logged, run, table
+
+WHY_NOT = {package: engine.gpu_problem(package) for package in ("cudf_polars", "xgboost", "cuml")}
+
+
+def needs(package: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.gpu, pytest.mark.skipif(bool(WHY_NOT[package]), reason=f"no GPU: {WHY_NOT[package]}")]
+
+
+@pytest.fixture(scope="module")
+def trips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trips")
+    for name in ("green", "yellow"):
+        shutil.copy(TAXI / f"{name}_2016.parquet", folder)
+    return folder
+
+
+def prepared(folder: Path, trips: Path, wanted: str) -> dict[str, Path]:
+    at = {name: folder / wanted / name for name in ("prepared", "train", "test")}
+    assert run(prepare.prepare, trips=trips, prepared=at["prepared"], engine=wanted) == 0
+    ports = {"prepared": at["prepared"], "train": at["train"], "test": at["test"]}
+    assert run(transform.transform, engine=wanted, **ports) == 0
+    return at
+
+
+class TestWithCudfPolars:
+    pytestmark = needs("cudf_polars")
+
+    def test_both_engines_keep_the_same_trips_and_make_the_same_features(self, tmp_path, trips, monkeypatch):
+        monkeypatch.setenv("NGCRUN_METRICS_FILE", str(tmp_path / "metrics.jsonl"))
+        on_gpu = prepared(tmp_path, trips, "gpu")
+        metrics = logged(tmp_path / "metrics.jsonl")
+        assert (metrics["engine_gpu"], metrics["engine_fallbacks"]) == (1, 0)
+        on_cpu = prepared(tmp_path, trips, "cpu")
+        for part in ("prepared", "train", "test"):
+            gpu, cpu = (table(at[part]).sort(TRIP_ID) for at in (on_gpu, on_cpu))
+            assert gpu.columns == cpu.columns
+            assert gpu.schema == cpu.schema
+            assert gpu[TRIP_ID].equals(cpu[TRIP_ID])
+            for name in gpu.columns:
+                assert gpu[name].null_count() == cpu[name].null_count()
+                if gpu[name].dtype.is_float():
+                    assert np.allclose(gpu[name].to_numpy(), cpu[name].to_numpy(), rtol=1e-5, atol=1e-4, equal_nan=True)
+
+    def test_unreadable_rows_of_a_csv_are_counted_alike(self, tmp_path, monkeypatch):
+        text = (CSV / "yellow_2016.csv").read_text().replace(",10.5,", ",ten,") + "1,2\n"
+        (tmp_path / "trips.csv").write_text(text)
+        found = {}
+        for wanted in ("cpu", "gpu"):
+            monkeypatch.setenv("NGCRUN_METRICS_FILE", str(tmp_path / f"{wanted}.jsonl"))
+            assert run(prepare.prepare, trips=tmp_path / "trips.csv", prepared=tmp_path / wanted, engine=wanted) == 0
+            rows = logged(tmp_path / f"{wanted}.jsonl").items()
+            found[wanted] = {key: value for key, value in rows if key.startswith("rows_")}
+        assert found["gpu"] == found["cpu"]
+
+
+MODELS = [pytest.param(name, marks=needs(package)) for name, package in learners.GPU_PACKAGE.items()]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_trained_on_the_gpu_is_as_good_as_on_the_cpu_and_needs_no_gpu(model, tmp_path, trips, monkeypatch):
+    at = prepared(tmp_path, trips, "cpu")
+    figures = {}
+    for wanted in ("cpu", "gpu"):
+        monkeypatch.setenv("NGCRUN_METRICS_FILE", str(tmp_path / f"{wanted}.jsonl"))
+        ports = {"train": at["train"], "test": at["test"], "trained": tmp_path / wanted / "trained"}
+        assert run(train.train, f"model={model}", *FAST[model], engine=wanted, **ports) == 0
+        figures[wanted] = logged(tmp_path / f"{wanted}.jsonl")
+    assert figures["gpu"]["engine_gpu"] == 1
+    assert figures["gpu"]["rmse"] == pytest.approx(figures["cpu"]["rmse"], rel=0.1)
+    content = json.loads((tmp_path / "gpu" / "trained" / "features.json").read_text())
+    assert content["learner"] == model
+    out = tmp_path / "predictions"
+    assert run(predict.predict, model=tmp_path / "gpu" / "trained", features=at["test"], predictions=out) == 0
+
+
+# Not marked gpu: cudf-polars translates a query without one, which is how a fallback is found before a GPU is paid for.
+@pytest.mark.skipif(importlib.util.find_spec("cudf_polars") is None, reason="cudf-polars is not installed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of its own imports
+class TestQueriesFitCudfPolars:
+    @pytest.mark.parametrize(
+        "file", [CSV / "yellow_2016.csv", CSV / "tlc_yellow_2022.csv", TAXI / "green_2016.parquet"]
+    )
+    def test_prepare(self, file):
+        raw = tables.open_raw("trips", file, ",")
+        schema = recognise(list(raw.header), Columns())
+        ragged = np.array([3, 4])
+        query, reasons = prepare.canonical(raw.scan("__row"), raw.header, schema, "%Y-%m-%d %H:%M:%S", ragged)
+        assert_translates(query.filter(pl.col("__reason").is_null()).select(*CANONICAL))
+        assert_translates(query.select((pl.col("__reason") == 0).sum().alias(reasons[0])))
+
+    def test_transform(self, tmp_path, trips):
+        at = prepared(tmp_path, trips, "cpu")
+        tests = features.drop_tests(features.Limits())
+        query = pl.scan_parquet(sorted(at["prepared"].glob("*.parquet")))
+        assert_translates(query.select(TRIP_ID, *features.feature_expressions().values()))
+        assert_translates(query.select(*[test.sum().alias(name) for name, test in tests.items()]))
+        assert_translates(query.filter(transform.in_share(0.2, 3)))
+
+    def test_score(self, tmp_path, trips):
+        at = prepared(tmp_path, trips, "cpu")
+        truth = pl.scan_parquet(sorted(at["test"].glob("*.parquet"))).select(
+            TRIP_ID, pl.col("fare_usd").alias("__true")
+        )
+        predicted = truth.rename({"__true": "__predicted"})
+        assert_translates(score.paired(predicted, truth))
+
+
+def assert_translates(query: pl.LazyFrame) -> None:
+    """The whole query runs on the GPU. Uses private names of polars 1.44 and cudf-polars 26.10."""
+    from cudf_polars.dsl.translate import Translator
+
+    optimized = query._ldf.with_optimizations(pl.QueryOptFlags()._pyoptflags)
+    translator = Translator(optimized.visit(), pl.GPUEngine(executor="in-memory"))
+    translator.translate_ir()
+    assert not translator.errors, translator.errors
