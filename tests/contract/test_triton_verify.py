@@ -55,7 +55,9 @@ def test_a_real_server_answers_as_the_model_does(tmp_path, learner):
     assert run(tmp_path, repository, f"golden={golden}", "live=yes") == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     outputs = ["label", "probabilities"] if learner == "classifier" else ["output__0"]
-    assert [(a["protocol"], a["output"]) for a in report["answers"]] == [(p, o) for p in ("http", "grpc") for o in outputs]
+    assert [(a["protocol"], a["output"]) for a in report["answers"]] == [
+        (p, o) for p in ("http", "grpc") for o in outputs
+    ]
     assert all(a["ok"] and a["rows"] == 64 and a["max_abs"] < 1e-4 for a in report["answers"])
     assert (report["live"], report["golden_source"]) == ("run", "sample")
 
@@ -77,9 +79,16 @@ def test_rows_as_an_ordinary_dim_are_served_with_real_warm_up(tmp_path):
 def test_a_report_has_latency_and_throughput_at_several_batch_sizes(tmp_path, fare):
     assert run(tmp_path, fare[0], f"golden={fare[1]}", "measure_s=0.1", "clients=2") == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert [(f["protocol"], f["batch"]) for f in report["figures"]] == [(p, b) for p in ("http", "grpc") for b in (1, 8, 64, 128)]
+    assert [(f["protocol"], f["batch"]) for f in report["figures"]] == [
+        (p, b) for p in ("http", "grpc") for b in (1, 8, 64, 128)
+    ]
     assert all(0 < f["p50_ms"] <= f["p95_ms"] <= f["p99_ms"] and f["rows_per_s"] > 0 for f in report["figures"])
-    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == ["latency.png", "report.json", "report.md", "server.log"]
+    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == [
+        "latency.png",
+        "report.json",
+        "report.md",
+        "server.log",
+    ]
     assert "| http | 64 |" in (tmp_path / "report" / "report.md").read_text()
 
 
@@ -93,7 +102,10 @@ def test_an_onnx_model_for_the_native_backend_is_answered_by_a_twin_and_the_repo
     assert run(tmp_path, repository, f"golden={golden}") == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert (report["backend"], report["live"]) == ("onnxruntime", "twin")
-    assert "with a server: twin (the server here lacks the onnxruntime backend" in (tmp_path / "report" / "report.md").read_text()
+    assert (
+        "with a server: twin (the server here lacks the onnxruntime backend"
+        in (tmp_path / "report" / "report.md").read_text()
+    )
 
 
 def test_a_fil_model_is_checked_but_not_run_here_and_the_report_says_so(tmp_path, capsys):
@@ -104,7 +116,9 @@ def test_a_fil_model_is_checked_but_not_run_here_and_the_report_says_so(tmp_path
     shutil.rmtree(tmp_path / "report")
     capsys.readouterr()
     assert run(tmp_path, repository, f"golden={golden}", "live=yes") == 2
-    refused(tmp_path, capsys, "live='yes': the server here lacks the fil backend: it has python; verify in an NGC container")
+    refused(
+        tmp_path, capsys, "live='yes': the server here lacks the fil backend: it has python; verify in an NGC container"
+    )
 
 
 def test_answers_that_differ_fail_the_step(tmp_path, capsys, fare):
@@ -126,10 +140,22 @@ def test_a_port_in_use_is_one_line(tmp_path, capsys, fare):
 
 PYTHON = "import triton_python_backend_utils as pb_utils\nclass TritonPythonModel:\n"
 CANNOT_LOAD = {
-    "raises": (PYTHON + "    def initialize(self, args):\n        raise ValueError('bad weights')\n", "cannot load: load failed for model 'fare'", "ValueError: bad weights"),  # noqa: E501
+    "raises": (
+        PYTHON + "    def initialize(self, args):\n        raise ValueError('bad weights')\n",
+        "cannot load: load failed for model 'fare'",
+        "ValueError: bad weights",
+    ),
     "syntax": ("class (", "cannot load: load failed for model 'fare'", "SyntaxError: invalid syntax"),
-    "hangs": (PYTHON + "    def initialize(self, args):\n        import time\n        time.sleep(99)\n", "was not ready in time; allow more with start_timeout_s", ""),  # noqa: E501
-    "dies": (PYTHON + "    def initialize(self, args):\n        import os\n        os._exit(1)\n", "cannot load: ", "fare"),
+    "hangs": (
+        PYTHON + "    def initialize(self, args):\n        import time\n        time.sleep(99)\n",
+        "was not ready in time; allow more with start_timeout_s",
+        "",
+    ),
+    "dies": (
+        PYTHON + "    def initialize(self, args):\n        import os\n        os._exit(1)\n",
+        "cannot load: ",
+        "fare",
+    ),
 }
 
 
@@ -183,7 +209,11 @@ def test_what_a_model_returns_is_checked_as_the_server_does_not(tmp_path, capsys
     )
     for name, value, said in (
         ("Z", "x[:, :1]", "output 'output__0' is missing"),
-        ("output__0", "x[:, :1].astype(np.float64)", "output 'output__0' is float64 [64, 1], promised is float32 [64, 1]"),
+        (
+            "output__0",
+            "x[:, :1].astype(np.float64)",
+            "output 'output__0' is float64 [64, 1], promised is float32 [64, 1]",
+        ),
         ("output__0", "x", "output 'output__0' is float32 [64, 4], promised is float32 [64, 1]"),
         ("output__0", "x[:, :1] * np.float32(np.nan)", "output 'output__0' holds NaN or infinity"),
     ):

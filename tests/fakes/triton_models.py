@@ -19,12 +19,16 @@ def _target(x: np.ndarray) -> np.ndarray:
     return (10 + x @ np.arange(1, x.shape[1] + 1)).astype(np.float32)
 
 
-def xgboost_model(folder: Path, *, name: str = "model.ubj", objective: str = "reg:squarederror", classes: int = 0) -> None:
+def xgboost_model(
+    folder: Path, *, name: str = "model.ubj", objective: str = "reg:squarederror", classes: int = 0
+) -> None:
     import xgboost
 
     x = rows(400)
     y = _target(x) if not classes else (np.arange(len(x)) % classes)
-    params = {"objective": objective, "max_depth": 3, "seed": 0, "nthread": 1} | ({"num_class": classes} if classes > 2 else {})
+    params = {"objective": objective, "max_depth": 3, "seed": 0, "nthread": 1} | (
+        {"num_class": classes} if classes > 2 else {}
+    )
     booster = xgboost.train(params, xgboost.DMatrix(x, y, feature_names=list(FEATURES)), 8)
     booster.save_model(folder / name)
 

@@ -53,7 +53,9 @@ def left_behind(pid: int, *words: str, within_s: float = 8.0) -> list[str]:
     """What is left of a verify that was process `pid`: processes, shared memory, work folders; waits for it to go."""
     until = time.monotonic() + within_s
     while True:
-        found = [line for word in (f"ngcrun-{pid}-", *words) for line in processes(word).values()] + shared_memory(f"ngcrun-{pid}-")
+        found = [line for word in (f"ngcrun-{pid}-", *words) for line in processes(word).values()] + shared_memory(
+            f"ngcrun-{pid}-"
+        )
         if not found or time.monotonic() > until:
             return found
         time.sleep(0.05)

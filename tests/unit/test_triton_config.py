@@ -59,7 +59,10 @@ def test_one_number_a_row_is_written_as_a_dim_that_the_server_drops_again():
 def test_warm_up_is_a_real_row_at_batch_one_and_at_the_largest():
     signature = Signature((Tensor("x", "FP32", (4,)),), (Tensor("y", "FP32", (1,)),), True)
     config = model_config.build(Plan("m", "python", signature, 256, warmup={"x": ((4,), "x.bin")}))
-    assert [(w.batch_size, w.inputs["x"].input_data_file) for w in config.model_warmup] == [(1, "x.bin"), (256, "x.bin")]
+    assert [(w.batch_size, w.inputs["x"].input_data_file) for w in config.model_warmup] == [
+        (1, "x.bin"),
+        (256, "x.bin"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ def test_golden_rows_are_the_sample_and_the_models_own_answers(tmp_path):
     folder = models.model_folder(tmp_path / "m", "xgboost")
     assert run(tmp_path, folder) == 0
     golden = read_golden(tmp_path / "golden")
-    want = xgboost.Booster(model_file=folder / "model.ubj").inplace_predict(models.rows(64, seed=1), validate_features=False)
+    want = xgboost.Booster(model_file=folder / "model.ubj").inplace_predict(
+        models.rows(64, seed=1), validate_features=False
+    )
     assert (golden.source, golden.rows) == ("sample", 64)
     np.testing.assert_array_equal(golden.outputs["output__0"][:, 0], want)
 
@@ -127,7 +129,10 @@ def test_a_pickle_is_opened_only_when_the_user_says_so(tmp_path, capsys):
     (tmp_path / "m").mkdir()
     models.sklearn_model(tmp_path / "m", "plain_linear", name="model.pkl")
     assert run(tmp_path, tmp_path / "m") == 2
-    assert "is a pickle, which runs whatever code it holds when it is opened; save the model as .skops, or say trust_pickle=true" in capsys.readouterr().err  # noqa: E501
+    assert (
+        "is a pickle, which runs whatever code it holds when it is opened; save the model as .skops, or say trust_pickle=true"
+        in capsys.readouterr().err
+    )
     assert run(tmp_path, tmp_path / "m", "trust_pickle=true") == 0
 
 
@@ -207,7 +212,11 @@ def fixed(folder):
 
 
 BAD = [
-    (unknown, [], "holds no model that is known; found features.json, model.bin; known: onnx (.onnx); xgboost (.ubj .json)"),
+    (
+        unknown,
+        [],
+        "holds no model that is known; found features.json, model.bin; known: onnx (.onnx); xgboost (.ubj .json)",
+    ),
     (lambda folder: None, [], "is an empty folder; name a folder that holds the data"),
     (truncated, [], "cannot be read ("),
     (truncated_xgboost, [], "cannot be read ("),
@@ -219,7 +228,11 @@ BAD = [
     (narrow_sample, [], "cannot be read ("),
     (not_fitted, [], "holds a LinearRegression, not a fitted estimator"),
     (sequence, [], "has values that Triton cannot pass: 's' is a sequence_type"),
-    (fixed, ["max_batch_size=8"], "max_batch_size=8: the model takes no batches: its first dimension is fixed (x [2, 4])"),
+    (
+        fixed,
+        ["max_batch_size=8"],
+        "max_batch_size=8: the model takes no batches: its first dimension is fixed (x [2, 4])",
+    ),
     (fixed, ["backend=python", "device=gpu"], "device='gpu': the python backend runs onnxruntime on the CPU"),
     (fixed, ["model_name=a/b"], "model_name='a/b': is no name for a folder"),
     (fixed, ["bakend=python"], "bakend='python': is not a port; did you mean 'backend'?"),
@@ -261,6 +274,7 @@ def test_a_conversion_that_changes_answers_is_refused(tmp_path):
     written = write_model(tmp_path / "r", model, plan, golden)
     assert check_conversion(model, written, plan, golden) < 1e-5
     changed = replace(golden, outputs={name: array + 1 for name, array in golden.outputs.items()})
-    with pytest.raises(ToolFailed, match="changed its answers: output 'output__0' differs by up to 1 on the golden rows"):
+    with pytest.raises(
+        ToolFailed, match="changed its answers: output 'output__0' differs by up to 1 on the golden rows"
+    ):
         check_conversion(model, written, plan, changed)
-
