@@ -92,7 +92,7 @@ def test_tables_are_parquet_or_csv_alone(tmp_path):
         scan(tmp_path)
     (tmp_path / "a.txt").rename(tmp_path / "b.csv")
     pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(BadInput, match="found: .csv, .parquet"):
+    with pytest.raises(BadInput, match=r"found: \.csv, \.parquet"):
         scan(tmp_path)
     (tmp_path / "b.csv").unlink()
     assert scan(tmp_path).collect().height == 1

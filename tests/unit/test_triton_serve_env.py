@@ -89,7 +89,7 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path):
 def test_a_half_made_environment_is_told_as_that(tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    with pytest.raises(BadInput, match="is not a complete serving environment .*; remove it and make it again"):
+    with pytest.raises(BadInput, match=r"is not a complete serving environment .*; remove it and make it again"):
         serve_env.find_server({"PATH": "", "NGCRUN_TRITON_ENV": str(tmp_path)})
 
 
