@@ -7,20 +7,19 @@ grammar can misread it; `port=value` and `group.field=value` are Hydra overrides
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.component import OVERRIDES, Component, Group, Input, Output, Param, Port
+from runtime.component import OVERRIDES, Component, Group, Input, Port
+from runtime.convert import convert
 from runtime.errors import BadInput, Problem, nearest
 
 _OVERRIDE = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
-_BOOLS = {"true": True, "false": False}
 
 
 @dataclass
@@ -62,7 +61,7 @@ def _take_flag(request: Request, ports: Mapping[str, Port], name: str, text: str
         try:
             inner = shlex.split(text)
         except ValueError as error:
-            return [Problem(name, text, str(error).lower(), "quote as in a shell: model.note=\"two words\"")]
+            return [Problem(name, text, str(error).lower(), 'quote as in a shell: model.note="two words"')]
         return [problem for word in inner for problem in _take_override(request, ports, word)]
     elif name in ports:
         request.values[name] = text
@@ -98,7 +97,7 @@ def _hydra_text(port: Port, text: str) -> str | None:
 
 
 def quote(text: str) -> str:
-    r"""A Hydra quoted string that reads back as `text`: quotes and the backslashes before them, and `${`, are escaped."""
+    r"""A Hydra quoted string that reads back as `text`: quotes, backslashes before them, and `${` are escaped."""
     text = re.sub(r"(\\*)'", lambda m: m.group(1) * 2 + r"\'", text)
     text = re.sub(r"(\\+)$", lambda m: m.group(1) * 2, text)
     return "'" + text.replace("${", r"\${") + "'"
@@ -136,69 +135,19 @@ def _convert_all(ports: Mapping[str, Port], request: Request) -> tuple[dict[str,
 
 def _unbound(ports: Mapping[str, Port], request: Request) -> list[Problem]:
     missing = [p for name, p in ports.items() if p.required and name not in request.values]
-    return [Problem(p.name, None, "is required and not bound", f"add {p.name}=VALUE: {p.marker.description}") for p in missing]
-
-
-def convert(port: Port, text: str | None, options: Iterable[str] = ()) -> Any:
-    """The value that `text` means for `port`, within its range and choices; raises `BadInput`."""
-    if text is None:
-        return None
-    if "\0" in text:
-        raise BadInput.of(port.name, text, "holds a NUL character", "no file name or argument can; remove it")
-    if isinstance(port.marker, Group):
-        if text not in options:
-            raise BadInput.of(port.name, text, "is not an option", nearest(text, options))
-        return text
-    value = _scalar(port, text)
-    if isinstance(port.marker, Param):
-        _check_range(port, port.marker, value)
-    return value
-
-
-def _scalar(port: Port, text: str) -> Any:
-    if port.python is str:
-        return text
-    if port.python is Path:
-        if not text.strip():
-            raise BadInput.of(port.name, text, "is empty", "name a file or folder")
-        return Path(text)
-    word = text.strip()
-    if port.python is bool and word.lower() in _BOOLS:
-        return _BOOLS[word.lower()]
-    if port.python is int and re.fullmatch(r"[+-]?\d+", word):
-        return int(word)
-    if port.python is float:
-        try:
-            return float(word)
-        except ValueError:
-            pass
-    wanted = {bool: "true or false", int: "a whole number", float: "a number"}[port.python]
-    raise BadInput.of(port.name, text, f"is not {wanted}", f"write {wanted}, such as {port.name}={_example(port)}")
-
-
-def _example(port: Port) -> str:
-    if port.default is not dataclasses.MISSING and port.default is not None:
-        return str(port.default).lower() if port.python is bool else str(port.default)
-    return {bool: "true", int: "1", float: "0.5"}[port.python]
-
-
-def _check_range(port: Port, param: Param, value: Any) -> None:
-    if param.choices and value not in param.choices:
-        raise BadInput.of(port.name, value, "is not a choice", nearest(str(value), param.choices))
-    bounds = [b for b in (param.minimum, param.maximum) if b is not None]
-    if bounds and not math.isfinite(value):
-        raise BadInput.of(port.name, value, "is not finite", "give a finite number")
-    if param.minimum is not None and value < param.minimum:
-        raise BadInput.of(port.name, value, f"is below the minimum {param.minimum:g}", "give a larger number")
-    if param.maximum is not None and value > param.maximum:
-        raise BadInput.of(port.name, value, f"is above the maximum {param.maximum:g}", "give a smaller number")
+    return [
+        Problem(p.name, None, "is required and not bound", f"add {p.name}=VALUE: {p.marker.description}")
+        for p in missing
+    ]
 
 
 def _missing_input(port: Port, value: Any) -> list[Problem]:
     if not isinstance(port.marker, Input) or value is None:
         return []
     if not value.exists():
-        return [Problem(port.name, value, "does not exist", f"name an existing {port.marker.type.removeprefix('uri_')}")]
+        return [
+            Problem(port.name, value, "does not exist", f"name an existing {port.marker.type.removeprefix('uri_')}")
+        ]
     if value.is_dir() and not any(value.iterdir()):
         return [Problem(port.name, value, "is an empty folder", "name a folder that holds the data")]
     return []
@@ -238,7 +187,9 @@ def _check_field(ports: Mapping[str, Port], values: Mapping[str, Any], word: str
             return [Problem(key, text, "is a sweep", "give one value; quote it if it holds commas")]
         OmegaConf.update(OmegaConf.structured(option), path, override.value(), merge=True)
     except (HydraException, OmegaConfBaseException) as error:
-        return [Problem(key, text, _first_line(error), f"give a {_kind(option, path)}; quote , = [ ] {{ }} ( ) for Hydra")]
+        return [
+            Problem(key, text, _first_line(error), f"give a {_kind(option, path)}; quote , = [ ] {{ }} ( ) for Hydra")
+        ]
     return []
 
 
@@ -264,7 +215,7 @@ def _hydra_compose(component: Component, request: Request, values: Mapping[str, 
             filled = OmegaConf.to_object(hydra_compose(config_name=component.name, overrides=lines))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput.of("config", str(where or component.name), _first_line(error), _way_out(component)) from error
-    config = {name: value for name, value in vars(filled).items()}
+    config = dict(vars(filled))
     for name, group in _groups(ports).items():
         if isinstance(config[name], dict):
             todo = f"begin the file with `defaults: [{next(iter(group.options))}, _self_]`"
@@ -308,6 +259,7 @@ def _store(name: str, ports: Mapping[str, Port]) -> None:
 
     store, defaults, fields = ConfigStore.instance(), [], []
     for port in ports.values():
+        store.repo.pop(port.name, None)  # another component's group of this name, or Hydra takes our plain value for it
         if isinstance(port.marker, Group):
             defaults.append({port.name: port.default if port.default is not dataclasses.MISSING else "???"})
             for option, node in port.marker.options.items():

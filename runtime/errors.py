@@ -77,7 +77,7 @@ class MissingOutput(NgcrunError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """What to do about an unknown `word`: the closest of `known` when one is close, the list of all when it is short."""
+    """What to do about an unknown `word`: the closest of `known`, and the list of all when it is short."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     listed = f"known: {', '.join(names)}" if 0 < len(names) <= 20 else "see `ngcrun show`"

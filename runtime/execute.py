@@ -115,7 +115,9 @@ def machine_failure(error: BaseException) -> ToolFailed | None:
         number = next((n for n in _MACHINE if os.strerror(n).lower() in text.lower()), None)
     if number is None:
         return None
-    todo = "free some space or point the output elsewhere" if number in (errno.ENOSPC, errno.EDQUOT) else "check the path"
+    todo = (
+        "free some space or point the output elsewhere" if number in (errno.ENOSPC, errno.EDQUOT) else "check the path"
+    )
     where = getattr(error, "filename", None) or "outputs"
     return ToolFailed(f"{where}: {os.strerror(number)}; {todo}")
 
@@ -151,7 +153,9 @@ def _stage(name: str, target: Path, *, is_file: bool, temporary: list[Path]) -> 
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=_beside(target)))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise BadInput.of(name, target, f"cannot be written ({reason})", "name a place that you may write to") from error
+        raise BadInput.of(
+            name, target, f"cannot be written ({reason})", "name a place that you may write to"
+        ) from error
     temporary.append(folder)
     stage = folder / target.name
     if not is_file:
@@ -188,7 +192,7 @@ def is_empty(path: Path) -> bool:
 
 
 def _summary(component: Component, targets: dict[str, Path], memory: Memory) -> None:
-    figures = {key: value for key, value in memory.latest().items()}
+    figures = memory.latest()
     width = max((len(k) for k in [*figures, *targets]), default=0)
     for key, value in figures.items():
         print(f"  {key:<{width}}  {value:.6g}")
@@ -199,7 +203,7 @@ def _summary(component: Component, targets: dict[str, Path], memory: Memory) -> 
 
 @contextlib.contextmanager
 def _terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM (docker stop, an AzureML cancel, the local engine) unwinds like Ctrl-C, so that nothing is left behind."""
+    """SIGTERM (docker stop, an AzureML cancel, the local engine) unwinds like Ctrl-C: nothing is left behind."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt

@@ -13,13 +13,14 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Kind = Literal["metric", "param", "tag", "artifact"]
 BATCH = 1000  # MLflow's own limit for metrics in one log_batch. Source: mlflow/utils/validation.py (3.15.0)
+PAUSES_S = (0.2, 1.0)  # between tries: sqlite is locked for moments while another step writes
 CLOSE_S = 20.0  # how long the end of a step waits for a store that does not answer
 
 
@@ -147,7 +148,7 @@ class _Drain:
     def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            self._why = self._why or f"no answer within {CLOSE_S:.0f} s"
+            self._why = self._why or f"no answer within {timeout_s:.0f} s"
         if self._why:
             count = f"{self._lost} records not stored" if self._lost else "the last records may not be stored"
             print(f"warning: metrics: {type(self._sink).__name__}: {self._why}; {count}", file=sys.stderr)
@@ -173,16 +174,21 @@ class _Drain:
     def _write(self, batch: list[Record]) -> None:
         self._guard(lambda: self._sink.write(batch), len(batch))
 
-    def _guard(self, act: Any, count: int) -> None:
-        """A store's failure is told at the end, never raised; after three in a row the sink is given up."""
-        if self._why and self._lost >= 3 * BATCH:
+    def _guard(self, act: Callable[[], None], count: int) -> None:
+        """A store's failure is told at the end, never raised; a store that failed for good is not asked again."""
+        if self._why:
             self._lost += count
-            return
-        try:
-            act()
-        except Exception as error:
-            self._lost += count
-            self._why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+            return None
+        for pause_s in (*PAUSES_S, None):
+            try:
+                return act()
+            except Exception as error:
+                if pause_s is None:
+                    self._lost += count
+                    self._why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+                else:
+                    time.sleep(pause_s)
+        return None
 
 
 def from_environment(component: str, environ: Mapping[str, str] = os.environ, extra: Iterable[Sink] = ()) -> Metrics:

@@ -15,7 +15,7 @@ from runtime.metrics import Record
 
 PARAMS_PER_CALL = 100  # Source: mlflow/utils/validation.py MAX_PARAMS_TAGS_PER_BATCH (3.15.0)
 VALUE_CHARS = 500  # what every MLflow server since 2.0 takes in a param; longer values are cut
-# Source: MicrosoftDocs/azure-ai-docs resource-limits-capacity (metric rows a batch), azure-sdk-for-python#35685 (params)
+# Source: MicrosoftDocs/azure-ai-docs resource-limits-capacity (metric rows), azure-sdk-for-python#35685 (params)
 AZURE_METRICS_PER_CALL = 200
 AZURE_PARAMS_PER_RUN = 200
 
@@ -98,6 +98,13 @@ def new_client(uri: str) -> Any:
     return MlflowClient(tracking_uri=uri)
 
 
+def artifact_location(uri: str) -> str | None:
+    """Beside a sqlite store, and not in whatever folder the caller stands in; a server has its own."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///")).with_name("mlartifacts").resolve().as_uri()
+
+
 def experiment_id(client: Any, name: str) -> str:
     """The id of the experiment `name`, made if it is new; two processes may both try."""
     from mlflow.exceptions import MlflowException
@@ -106,6 +113,6 @@ def experiment_id(client: Any, name: str) -> str:
     if known is not None:
         return str(known.experiment_id)
     try:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, artifact_location=artifact_location(client.tracking_uri)))
     except MlflowException:
         return str(client.get_experiment_by_name(name).experiment_id)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from runtime.errors import TAIL_LINES, ToolFailed
 
-_PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
+LAST_BREATH_S = 1.0  # a killed process may finish a system call, and a zombie may wait for a lazy init
+LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> str:
@@ -26,22 +28,34 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 
 @contextlib.contextmanager
-def running(
-    argv: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None, grace_s: float = 8.0
+def running(  # noqa: PLR0913 - what a process has
+    argv: Sequence[str],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    read_only: Sequence[Path] = (),
+    grace_s: float = 8.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program in a process group of its own; when the block is left, for whatever reason, the group is gone.
 
-    Its output is appended to `log`. It also dies if this process is killed (Linux). Raises `ToolFailed` if it cannot
-    be started.
+    Its output is appended to `log`. It cannot write to `read_only` (see runtime/launch.py), and it is killed when the
+    thread that started it ends, so also when this process is killed. Raises `ToolFailed` if there is no such program.
     """
+    environment = dict(os.environ if env is None else env)
+    if shutil.which(argv[0], path=environment.get("PATH")) is None:
+        raise ToolFailed(f"{argv[0]}: there is no such program on this machine")
+    launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *map(str, read_only), "--"]
     with log.open("ab") as out:
-        try:
-            process = subprocess.Popen(
-                list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd,
-                start_new_session=True, preexec_fn=_die_with_parent(),  # noqa: PLW1509 - sets one flag, takes no lock
-            )  # fmt: skip
-        except OSError as error:
-            raise ToolFailed(f"{argv[0]}: cannot be started: {error.strerror}") from error
+        process = subprocess.Popen(
+            [*launcher, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=cwd,
+            start_new_session=True,
+        )
     try:
         yield process
     finally:
@@ -51,17 +65,33 @@ def running(
 def stop(process: subprocess.Popen[bytes], grace_s: float = 8.0) -> None:
     """SIGTERM to the process group, SIGKILL after `grace_s` seconds; returns when it is gone."""
     if process.poll() is None:
-        _signal_group(process.pid, signal.SIGTERM)
+        signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
-    _signal_group(process.pid, signal.SIGKILL)  # also what the program itself left behind in its group
+    signal_group(process.pid, signal.SIGKILL)  # also what the program itself left behind in its group
     process.wait()
+    until = time.monotonic() + LAST_BREATH_S
+    while _group_exists(process.pid) and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def _group_exists(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def run(
-    argv: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout_s: float | None = None
+    argv: Sequence[str],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout_s: float | None = None,
 ) -> None:
-    """Run a program to its end; raises `ToolFailed` with its last lines if it fails or takes longer than `timeout_s`."""
+    """Run a program to its end; raises `ToolFailed` with its last lines if it fails or exceeds `timeout_s`."""
     with running(argv, log, env=env, cwd=cwd) as process:
         try:
             status = process.wait(timeout_s)
@@ -83,16 +113,7 @@ def wait_until_gone(pid: int, timeout_s: float) -> bool:
     return False
 
 
-def _signal_group(pid: int, number: signal.Signals) -> None:
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """Signal a process group of ours; one that is gone already is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
-
-
-def _die_with_parent() -> object:
-    """A function for the child: SIGKILL to it when the thread that started it ends. None where there is no prctl."""
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl  # noqa: B018 - looked up before the fork
-    except (OSError, AttributeError):
-        return None
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,173 @@
+"""All that can be run on this repository. `make demo` and `make test` call the sessions that a newcomer needs.
+
+The sessions share one environment, `.venv`, so that nothing is installed twice: it is filled the first time that a
+session asks for it and left alone until pyproject.toml or the pins change. Nothing is downloaded after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import venv
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+CACHE = ROOT / ".cache"
+PINS = ROOT / ".ci" / f"pins-{sys.version_info.major}.{sys.version_info.minor}.txt"
+TRITON = CACHE / f"triton-py{sys.version_info.major}.{sys.version_info.minor}"
+# azure-ai-ml in an environment of its own: it wants older storage libraries than azureml-mlflow does.
+AZURE_AI_ML = "azure-ai-ml==1.35.2"
+
+# They exclude each other's requirements; NeMo-Run 0.11.1 does not import with the newest leptonai.
+PEERS = {
+    "kfp": ["kfp==2.17.0"],
+    "torchx": ["torchx==0.7.0"],
+    "nemo": ["nemo-run==0.11.1", "leptonai==0.27.3"],
+}
+
+nox.options.sessions = ["lint", "types", "tests", "specs", "docs", "e2e"]
+nox.options.default_venv_backend = "none"
+
+
+def _bin(folder: Path, name: str = "python") -> str:
+    return str(folder / "bin" / name)
+
+
+def _environment(session: nox.Session, folder: Path, requirements: list[str]) -> None:
+    """Install `requirements` into `folder` unless a stamp says that exactly these are there already."""
+    stamp = folder / "installed.json"
+    key = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + (PINS.read_bytes() if PINS.is_file() else b""))
+    wanted = {"key": key.hexdigest(), "python": sys.version.split()[0], "requirements": sorted(requirements)}
+    have = json.loads(stamp.read_text()) if stamp.is_file() else {}
+    same = all(have.get(k) == wanted[k] for k in ("key", "python"))
+    if same and set(wanted["requirements"]) <= set(have["requirements"]):
+        return
+    if not same:
+        session.log(f"making {folder.relative_to(ROOT)} (once; about a minute)")
+        venv.create(folder, with_pip=True, clear=True)
+    pip = [_bin(folder), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-warn-script-location"]
+    constraint = ["-c", str(PINS)] if PINS.is_file() and folder == ROOT / ".venv" else []
+    session.run(*pip, *constraint, *requirements, external=True)
+    if same:
+        wanted["requirements"] = sorted({*wanted["requirements"], *have["requirements"]})
+    stamp.write_text(json.dumps(wanted))
+
+
+def _work(session: nox.Session, *, dev: bool) -> None:
+    extras = ["-e", ".[rapids-cpu,triton]"]
+    _environment(session, ROOT / ".venv", extras)
+    if dev:
+        _environment(session, ROOT / ".venv", ["-e", ".[rapids-cpu,triton,dev]"])
+
+
+def _triton(session: nox.Session) -> dict[str, str]:
+    """The environment that holds a real tritonserver and runs its python models."""
+    session.run(_bin(ROOT / ".venv"), "-m", "runtime.triton.serve_env", env={"NGCRUN_CACHE": str(CACHE)}, external=True)
+    return {"NGCRUN_CACHE": str(CACHE)}
+
+
+def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
+    session.run(_bin(ROOT / ".venv"), "-m", "pytest", *arguments, *session.posargs, env=env or {}, external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    _work(session, dev=True)
+    session.run(_bin(ROOT / ".venv", "ruff"), "check", ".", external=True)
+    session.run(_bin(ROOT / ".venv", "ruff"), "format", "--check", ".", external=True)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict, on the package."""
+    _work(session, dev=True)
+    session.run(_bin(ROOT / ".venv", "mypy"), external=True)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Unit and contract tests, on a real tritonserver and azure-ai-ml's own loader."""
+    _work(session, dev=True)
+    env = _triton(session)
+    _environment(session, CACHE / "azure-ai-ml", [AZURE_AI_ML])
+    _pytest(session, "tests/unit", "tests/contract", env=env | {"NGCRUN_AZURE_PYTHON": _bin(CACHE / "azure-ai-ml")})
+
+
+@nox.session
+def specs(session: nox.Session) -> None:
+    """The committed AzureML specs agree with the components."""
+    _work(session, dev=True)
+    session.run(_bin(ROOT / ".venv", "ngcrun"), "specs", "--check", external=True)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Whole pipelines on real parts."""
+    _work(session, dev=True)
+    _pytest(session, "tests/e2e", env=_triton(session))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The README's generated blocks are up to date and every command in the docs works."""
+    _work(session, dev=True)
+    _pytest(session, "tests/docs", env=_triton(session))
+
+
+@nox.session(default=False)
+def gpu(session: nox.Session) -> None:
+    """Tests that need an NVIDIA GPU; here a missing GPU is a failure, not a skip."""
+    _work(session, dev=True)
+    _pytest(session, "tests/gpu", "-m", "gpu", env={"NGCRUN_REQUIRE_GPU": "1"})
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Raw taxi trips to a verified Triton model: `make demo`."""
+    _work(session, dev=False)
+    env = _triton(session)
+    ngcrun = _bin(ROOT / ".venv", "ngcrun")
+    pipeline = "component_specs/pipelines/taxi_fare.yaml"
+    session.run(ngcrun, "pipeline", pipeline, *session.posargs, env=env, external=True)
+    print(
+        "\nLook at it:\n"
+        "  .venv/bin/ngcrun list                      the components\n"
+        "  .venv/bin/ngcrun show rapids_train         one of them\n"
+        "  .cache/nox/bin/nox -s ui                   the metrics, in MLflow's own pages on 127.0.0.1:5000\n"
+        "  .venv/bin/ngcrun doctor                    what this machine can run, and why not"
+    )
+
+
+@nox.session(default=False)
+def ui(session: nox.Session) -> None:
+    """MLflow's pages over the local store; full mlflow in an environment of its own."""
+    _environment(session, CACHE / "mlflow-ui", ["mlflow==3.15.0"])
+    store = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT / 'runs' / 'mlflow.db'}")
+    command = [_bin(CACHE / "mlflow-ui", "mlflow"), "ui", "--backend-store-uri", store, "--host", "127.0.0.1"]
+    session.run(*command, *session.posargs, external=True)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """The tables of bench/README.md, measured again; each peer in an environment of its own."""
+    _work(session, dev=True)
+    python, peers = _bin(ROOT / ".venv"), []
+    for name, requirements in PEERS.items():
+        _environment(session, CACHE / f"peer-{name}", requirements)
+        peers += ["--peer", f"{name}={_bin(CACHE / f'peer-{name}')}"]
+    session.run(python, "bench/steps.py", *peers, *session.posargs, external=True)
+    session.run(python, "bench/metrics.py", external=True)
+
+
+@nox.session(default=False)
+def pins(session: nox.Session) -> None:
+    """Resolve everything anew and write .ci/pins-3.x.txt for this Python."""
+    session.run("rm", "-f", str(PINS), external=True)
+    _work(session, dev=True)
+    frozen = session.run(_bin(ROOT / ".venv"), "-m", "pip", "freeze", "--exclude-editable", external=True, silent=True)
+    PINS.write_text(f"# What `nox -s pins` resolved; .venv is installed within it.\n{frozen}")

@@ -1,0 +1,146 @@
+"""`ngcrun`, and `python -m runtime`: one subcommand, one handler, imports inside so that `--help` stays fast."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime import __version__
+from runtime.errors import BadInput, NgcrunError, Problem
+
+_DESCRIPTION = "Run, check and ship NVIDIA NGC workloads on this machine, in docker and on Azure Machine Learning."
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ngcrun."""
+    parser = argparse.ArgumentParser("ngcrun", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"ngcrun {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands.add_parser("list", help="all components, a line each")
+    show = commands.add_parser("show", help="one component: its ports, settings and an example")
+    show.add_argument("name")
+    run = commands.add_parser("run", help="run one component: ngcrun run NAME key=value...", prefix_chars="\0")
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="NAME [--dry-run] [key=value ...]")
+    pipeline = commands.add_parser("pipeline", help="run an AzureML pipeline YAML on this machine")
+    pipeline.add_argument("file", type=Path)
+    pipeline.add_argument("overrides", nargs="*", metavar="input=value", help="inputs of the pipeline")
+    pipeline.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go (default: ./runs)")
+    pipeline.add_argument("--jobs", type=int, default=None, help="steps side by side (default: the number of cores)")
+    pipeline.add_argument("--no-mlflow", action="store_true", help="do not record the run in MLflow")
+    pipeline.add_argument("--dry-run", action="store_true", help="check everything, print the commands, run nothing")
+    specs = commands.add_parser("specs", help="write the AzureML specs of all components, and the README's table")
+    specs.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a spec drifts, is missing or orphaned"
+    )
+    commands.add_parser("doctor", help="what this machine can run, and why not")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit status."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return int(_HANDLERS[arguments.command](arguments))
+    except NgcrunError as error:
+        print("\n".join(error.lines()), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("ngcrun: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `ngcrun list | head`
+        sys.stderr.close()
+        return 0
+
+
+def _list(_arguments: argparse.Namespace) -> int:
+    from runtime import catalog
+
+    found = catalog.components()
+    width = max((len(name) for name in found), default=0)
+    for name, component in found.items():
+        print(f"{name:<{width}}  {component.version:<3} {component.image:<8} {component.doc}")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from runtime import catalog
+    from runtime.show import text_of
+
+    print(text_of(catalog.find(arguments.name)))
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from runtime import catalog, single
+
+    words = list(arguments.words)
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: ngcrun run NAME [--dry-run] [key=value ...]; `ngcrun list` shows the names")
+        return 0 if words else 2
+    name, rest = words[0], words[1:]
+    dry_run = "--dry-run" in rest
+    return single.run(catalog.find(name), [w for w in rest if w != "--dry-run"], dry_run=dry_run)
+
+
+def _pipeline(arguments: argparse.Namespace) -> int:
+    from runtime.local.pipeline import run_file
+
+    pairs = [word.partition("=") for word in arguments.overrides]
+    wrong = [
+        Problem("argument", word, "is not input=value", "write input=value") for word, equals, _ in pairs if not equals
+    ]
+    if arguments.jobs is not None and arguments.jobs < 1:
+        wrong.append(Problem("--jobs", arguments.jobs, "is below 1", "give 1 or more"))
+    if wrong:
+        raise BadInput(wrong)
+    return run_file(
+        arguments.file,
+        {name: value for name, _, value in pairs},
+        runs=arguments.runs,
+        jobs=arguments.jobs,
+        mlflow=not arguments.no_mlflow,
+        dry_run=arguments.dry_run,
+    )
+
+
+def _specs(arguments: argparse.Namespace) -> int:
+    from runtime import catalog, images, readme, spec
+
+    root = repository_root()
+    rows = images.load(root / "containers" / "images.yaml")
+    folder = root / "component_specs"
+    if arguments.check:
+        problems = spec.drift(catalog.components(), rows, folder)
+        problems += readme.drift(root / "README.md", catalog.components())
+        if problems:
+            raise BadInput(problems)
+        print(f"{len(catalog.components())} specs agree with their components")
+        return 0
+    touched = spec.write_all(catalog.components(), rows, folder)
+    touched += readme.write(root / "README.md", catalog.components())
+    for path in touched:
+        print(f"{'wrote' if path.exists() else 'removed'} {path.relative_to(root)}")
+    print(f"{len(catalog.components())} specs, {len(touched)} changed")
+    return 0
+
+
+def repository_root() -> Path:
+    """The checkout that holds component_specs/ and containers/: this folder, or the one this package is in."""
+    for folder in (Path.cwd(), Path(__file__).resolve().parent.parent):
+        if (folder / "containers" / "images.yaml").is_file():
+            return folder
+    raise BadInput.of("folder", str(Path.cwd()), "holds no containers/images.yaml", "run this in a checkout of ngcrun")
+
+
+def _doctor(_arguments: argparse.Namespace) -> int:
+    from runtime import doctor
+
+    return doctor.report()
+
+
+_HANDLERS = {"list": _list, "show": _show, "run": _run, "pipeline": _pipeline, "specs": _specs, "doctor": _doctor}
+
+if __name__ == "__main__":
+    sys.exit(main())

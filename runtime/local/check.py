@@ -1,0 +1,177 @@
+"""What is wrong with a graph, found before anything starts: azure-ai-ml's own validation passes most of these.
+
+Source of what it passes: measured with azure-ai-ml 1.35.2, `load_*()._validate()`; see docs/pipelines.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import Problem, nearest
+from runtime.local.document import Document
+from runtime.local.expression import harm, placeholders
+from runtime.local.graph import DATA_TYPES, FromStep, Step, Value
+
+LITERAL_TYPES = {"string", "integer", "number", "boolean"}
+_PATTERNS = {
+    "integer": re.compile(r"[+-]?\d+"),
+    "number": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
+    "boolean": re.compile(r"true|false", re.IGNORECASE),
+}
+
+
+def steps(graph: Mapping[str, Step]) -> list[Problem]:
+    """Every problem of every step, each component's own problems once."""
+    problems: list[Problem] = []
+    seen: set[Path] = set()
+    for step in graph.values():
+        if step.component.path not in seen:
+            seen.add(step.component.path)
+            problems += component(step.component)
+        problems += bindings(step, graph)
+    return problems
+
+
+def component(doc: Document) -> list[Problem]:
+    """What is wrong with a command component by itself."""
+    data = doc.data
+    problems = [
+        doc.problem((key,), None, "is missing", f"add `{key}:`")
+        for key in ("command", "environment")
+        if not data.get(key)
+    ]
+    inputs, outputs = data.get("inputs") or {}, data.get("outputs") or {}
+    for name, port in inputs.items():
+        problems += _declaration(doc, name, port or {})
+    for parts, _, inside in placeholders(str(data.get("command", ""))):
+        problems += _placeholder(doc, parts, inside, inputs, outputs)
+    return problems
+
+
+def _declaration(doc: Document, name: str, port: Mapping[str, Any]) -> list[Problem]:
+    place, kind = ("inputs", name), port.get("type")
+    if kind not in DATA_TYPES | LITERAL_TYPES:
+        return [doc.problem((*place, "type"), kind, "is not a type", nearest(str(kind), DATA_TYPES | LITERAL_TYPES))]
+    if "default" in port and kind in LITERAL_TYPES:
+        wrong = literal(port["default"], port)
+        return [doc.problem((*place, "default"), port["default"], *wrong)] if wrong else []
+    return []
+
+
+def _placeholder(
+    doc: Document, parts: tuple[str, ...], inside: bool, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+) -> list[Problem]:
+    text = "${{" + ".".join(parts) + "}}"
+    match parts:
+        case ("inputs", name) if name in inputs:
+            optional = bool((inputs[name] or {}).get("optional"))
+            if optional and not inside:
+                return [
+                    doc.problem(
+                        ("command",), text, "is optional but stands outside $[[ ]]", f"write $[[--{name} {text}]]"
+                    )
+                ]
+            if inside and not optional:
+                return [doc.problem(("command",), text, "is required but stands inside $[[ ]]", "remove the brackets")]
+            return []
+        case ("outputs", name) if name in outputs:
+            return []
+        case ("inputs" | "outputs", name):
+            known = inputs if parts[0] == "inputs" else outputs
+            return [doc.problem(("command",), text, f"{parts[0]} has no {name!r}", nearest(name, known))]
+    return [
+        doc.problem(("command",), text, "is no placeholder of a command", "write ${{inputs.NAME}} or ${{outputs.NAME}}")
+    ]
+
+
+def bindings(step: Step, graph: Mapping[str, Step]) -> list[Problem]:
+    """What is wrong with what the pipeline hands to one step."""
+    problems = []
+    declared = step.spec.get("inputs") or {}
+    for name, given in declared.items():
+        port = given or {}
+        source = step.inputs.get(name)
+        if source is None:
+            if not port.get("optional") and "default" not in port:
+                todo = f"add `{name}:` below `inputs:`"
+                problems.append(step.pipeline.problem(step.place(name), None, "is required and not bound", todo))
+        elif isinstance(source, FromStep):
+            problems += _edge(step, name, str(port.get("type")), source, graph)
+        else:
+            problems += _value(step, name, port, source)
+    return problems
+
+
+def _edge(step: Step, name: str, kind: str, source: FromStep, graph: Mapping[str, Step]) -> list[Problem]:
+    if source.step not in graph:  # the step that writes it has problems of its own
+        return []
+    outputs = graph[source.step].spec.get("outputs") or {}
+    if source.port not in outputs:
+        todo = nearest(source.port, outputs)
+        return [step.pipeline.problem(step.place(name), source.port, f"step {source.step!r} has no such output", todo)]
+    given = str((outputs[source.port] or {}).get("type", "uri_folder"))
+    if given == kind or (kind in DATA_TYPES and _is_folder(given) == _is_folder(kind)):
+        return []
+    what = f"is a {given} of step {source.step!r}, and this input takes a {kind}"
+    return [
+        step.pipeline.problem(step.place(name), f"{source.step}.{source.port}", what, "bind an output of that type")
+    ]
+
+
+def _is_folder(kind: str) -> bool:
+    return kind != "uri_file"
+
+
+def _value(step: Step, name: str, port: Mapping[str, Any], source: Value) -> list[Problem]:
+    kind, value = str(port.get("type")), source.value
+    wrong: tuple[str, str] | None = None
+    if (kind in DATA_TYPES) != (source.type in DATA_TYPES):
+        todo = "write {type: " + kind + ", path: ./...}" if kind in DATA_TYPES else "write a literal"
+        wrong = f"is a {source.type}, and this input takes a {kind}", todo
+    elif kind in DATA_TYPES:
+        wrong = _data(Path(value), kind) if value is not None else None  # None: where it was bound, it was refused
+    else:
+        wrong = literal(value, port) or _shell(step, name, str(value))
+    return [step.pipeline.problem(step.place(name), value, *wrong)] if wrong else []
+
+
+def _data(path: Path, kind: str) -> tuple[str, str] | None:
+    if not path.exists():
+        return "does not exist", f"name an existing {kind.removeprefix('uri_')}"
+    if path.is_dir() and not any(path.iterdir()):
+        return "is an empty folder", "name a folder that holds the data"
+    return None
+
+
+def literal(value: Any, port: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What is wrong with a literal for a declared input, and what to do; None when it fits."""
+    kind, text = port.get("type"), str(value)
+    pattern = _PATTERNS.get(str(kind))
+    if pattern and not pattern.fullmatch(text.strip()):
+        return (
+            f"is not {'an' if kind == 'integer' else 'a'} {kind}",
+            f"write {'an' if kind == 'integer' else 'a'} {kind}",
+        )
+    choices = [str(choice) for choice in port.get("enum") or ()]
+    if choices and text not in choices:
+        return "is not a choice", nearest(text, choices)
+    if kind in ("integer", "number"):
+        if "min" in port and float(text) < float(port["min"]):
+            return f"is below the minimum {port['min']}", "give a larger number"
+        if "max" in port and float(text) > float(port["max"]):
+            return f"is above the maximum {port['max']}", "give a smaller number"
+    return None
+
+
+def _shell(step: Step, name: str, value: str) -> tuple[str, str] | None:
+    """A literal that the shell would change where the command puts it; on AzureML it would do so too."""
+    for parts, quote, _ in placeholders(str(step.spec.get("command", ""))):
+        character = harm(value, quote) if parts == ("inputs", name) else ""
+        if character:
+            where = f"inside {quote}...{quote}" if quote else "without quotes"
+            todo = "remove it" if quote == "'" else "write '${{inputs." + name + "}}' in the component's command"
+            return f"holds {character!r}, which the shell of the command changes {where}", todo
+    return None

@@ -1,0 +1,66 @@
+"""AzureML's `${{ }}` and `$[[ ]]`, and what a shell would do to a value that is put in their place.
+
+Source: MicrosoftDocs/azure-ai-docs, concept-expressions and reference-yaml-core-syntax.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+BINDING = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
+# What changes or ends a value in each kind of shell quoting; no character is safe from all but the single quotes.
+HARMED_BY = {"'": "'", '"': '"$`\\', "": "'\"$`\\;&|<>()#*?[]{}~!\n\r"}
+
+
+def binding_of(text: object) -> tuple[str, ...] | None:
+    """`("parent", "inputs", "x")` for a value that is one whole `${{parent.inputs.x}}`; None for a literal."""
+    match = BINDING.fullmatch(text.strip()) if isinstance(text, str) else None
+    return tuple(match[1].split(".")) if match else None
+
+
+def placeholders(command: str) -> Iterator[tuple[tuple[str, ...], str, bool]]:
+    """Each `${{...}}` of a command: its parts, the quote that it stands in (`'`, `"`, none), whether in `$[[ ]]`."""
+    optional = [match.span() for match in OPTIONAL.finditer(command)]
+    for match in BINDING.finditer(command):
+        inside = any(start < match.start() < end for start, end in optional)
+        yield tuple(match[1].split(".")), _quote_at(command, match.start()), inside
+
+
+def _quote_at(command: str, position: int) -> str:
+    quote, skip = "", False
+    for character in command[:position]:
+        if skip:
+            skip = False
+        elif character == "\\" and quote != "'":
+            skip = True
+        elif not quote and character in "'\"":
+            quote = character
+        elif character == quote:
+            quote = ""
+    return quote
+
+
+def render(command: str, values: Mapping[tuple[str, ...], str | None]) -> str:
+    """The command with its placeholders replaced, as AzureML does; a `$[[ ]]` with an unbound one is left out.
+
+    Raises KeyError for a placeholder without a value: the check before the run has found it.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        bound = all(values.get(tuple(m[1].split("."))) is not None for m in BINDING.finditer(match[1]))
+        return match[1] if bound else ""
+
+    def one(match: re.Match[str]) -> str:
+        value = values[tuple(match[1].split("."))]
+        if value is None:
+            raise KeyError(match[1])
+        return value
+
+    return BINDING.sub(one, OPTIONAL.sub(block, command)).strip()
+
+
+def harm(value: str, quote: str) -> str:
+    """The first character of `value` that a shell would change inside `quote`; empty when it hands on all of them."""
+    return next((c for c in value if c in HARMED_BY[quote] or c == "\0"), "")

@@ -1,0 +1,119 @@
+"""An AzureML pipeline YAML as a flat graph of steps; nested pipeline components are unfolded.
+
+Source of the semantics: MicrosoftDocs/azure-ai-docs, reference-yaml-job-pipeline and reference-yaml-component-pipeline.
+"""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import BadInput, Problem, nearest
+from runtime.local import document
+from runtime.local.document import Document
+
+DATA_TYPES = {"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A literal, or a file or folder of the user's, on its way into a step."""
+
+    value: Any
+    type: str
+
+
+@dataclass(frozen=True)
+class FromStep:
+    """An output of another step."""
+
+    step: str
+    port: str
+
+
+Source = Value | FromStep
+
+
+@dataclass
+class Step:
+    """One command to run: its component, where that is used, and where each input comes from (absent: unbound)."""
+
+    id: str
+    component: Document
+    pipeline: Document
+    inputs: dict[str, Source] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """The component's document as plain values."""
+        return self.component.data  # type: ignore[no-any-return]
+
+    def place(self, port: str) -> tuple[str, ...]:
+        """Where the pipeline binds the input `port`."""
+        return ("jobs", self.id.rpartition(".")[2], "inputs", port)
+
+    def needs(self) -> set[str]:
+        """The steps that must have ended before this one starts."""
+        return {s.step for s in self.inputs.values() if isinstance(s, FromStep)}
+
+
+@dataclass
+class Graph:
+    """A whole pipeline: its steps by id in an order in which they can run, and its named outputs."""
+
+    name: str
+    file: Path
+    steps: dict[str, Step]
+    outputs: dict[str, FromStep]
+    inputs: dict[str, Any]
+    stop_on_failure: bool = False
+
+
+def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
+    """Read a pipeline and everything it refers to; raises `BadInput` with every problem of the whole graph."""
+    from runtime.local import check
+    from runtime.local.unfold import Scope, job_input, named_outputs, unfold
+
+    doc = document.load(path)
+    problems: list[Problem] = []
+    if doc.data.get("type") != "pipeline":
+        raise BadInput(
+            [doc.problem(("type",), doc.data.get("type"), "is not a pipeline job", "name a `type: pipeline` file")]
+        )
+    inputs = {n: job_input(doc, ("inputs", n), v, problems) for n, v in (doc.data.get("inputs") or {}).items()}
+    for name, text in (overrides or {}).items():
+        if name not in inputs:
+            problems.append(Problem(name, text, "is not an input of the pipeline", nearest(name, inputs)))
+            continue
+        before = inputs[name]
+        kind = before.type if before else "string"
+        inputs[name] = Value(Path(text).resolve() if kind in DATA_TYPES else text, kind)
+    steps: dict[str, Step] = {}
+    scope = Scope(doc, "", inputs)
+    unfold(scope, steps, problems, (path.resolve(),))
+    outputs = named_outputs(scope)
+    problems += check.steps(steps)
+    ordered = steps if problems else _ordered(doc, steps)
+    if problems:
+        raise BadInput(problems)
+    settings = doc.data.get("settings") or {}
+    stop = settings.get("continue_on_step_failure") is False  # Source: the reference's default is true
+    name = str(doc.data.get("display_name") or doc.data.get("name") or path.stem)
+    shown = {n: s.value if isinstance(s, Value) else None for n, s in inputs.items()}
+    return Graph(name, path, ordered, outputs, shown, stop)
+
+
+def _ordered(doc: Document, steps: dict[str, Step]) -> dict[str, Step]:
+    """The steps so that each stands after what it needs; raises `BadInput` for a circle."""
+    try:
+        order = list(graphlib.TopologicalSorter({n: sorted(s.needs()) for n, s in steps.items()}).static_order())
+    except graphlib.CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise BadInput(
+            [doc.problem(("jobs",), circle, "is a circle: each step waits for another", "unbind one")]
+        ) from error
+    return {name: steps[name] for name in order}

@@ -1,0 +1,98 @@
+"""`ngcrun pipeline FILE`: read, check, plan, run, record. The short function that ties the engine together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtime import vendor
+from runtime.local import graph as graph_module
+from runtime.local import report, screen
+from runtime.local.document import shown
+from runtime.local.engine import Engine, State
+from runtime.local.plan import plan
+from runtime.local.record import Record, link_outputs, new_folder
+from runtime.local.track import Tracker, store_uri
+
+_EXIT = {"completed": 0, "canceled": 130}
+
+
+def run_file(  # noqa: PLR0913 - one a flag of the command line
+    file: Path, overrides: Mapping[str, str], *, runs: Path, jobs: int | None, mlflow: bool, dry_run: bool
+) -> int:
+    """Run an AzureML pipeline YAML on this machine; returns the exit status.
+
+    Writes `<runs>/<name>-<time>/`: `run.json`, `report.html`, `steps/<step>/{log.txt,metrics.jsonl,outputs/}`, and
+    `outputs/` with a link to each named output. Raises `BadInput` before anything is written if the graph is wrong.
+    """
+    graph = graph_module.read(file, overrides)
+    mount = mounts_work()
+    if dry_run:
+        for name, step in plan(graph, runs.resolve() / f"{graph.name}-TIME", mount=mount).items():
+            print(f"# {name}\n{step.command.text()}\n")
+        return 0
+    folder = new_folder(runs, graph.name)
+    planned = plan(graph, folder, mount=mount)
+    uri = store_uri(runs) if mlflow else None
+    params = {name: str(value) for name, value in graph.inputs.items()}
+    tracker = Tracker(uri, graph.name, list(planned), params) if uri else None
+    record = Record(graph, planned, folder, read_only=mount)
+    print(f"{graph.name}: {len(planned)} steps, run folder {shown(folder)}", flush=True)
+    tell = screen.quiet if sys.stdout.isatty() else screen.plain
+
+    def listener(name: str, state: State) -> None:
+        record.write(engine.states, "running", tracker)
+        tell(name, state)
+
+    engine = Engine(planned, listener, tracker=tracker, jobs=jobs or max(2, os.cpu_count() or 2),
+                    stop_on_failure=graph.stop_on_failure)  # fmt: skip
+    record.write(engine.states, "running", tracker)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancel from outside ends the steps like Ctrl-C
+    with screen.live(engine, planned):
+        status = engine.run()
+    outputs = link_outputs(graph, planned, folder)
+    if tracker is not None:
+        tracker.close(status, {"steps": len(planned)})
+    record.write(engine.states, status, tracker)
+    report.write(folder)
+    _say_how_it_went(engine, status, folder, outputs, tracker)
+    return _exit_status(engine, status)
+
+
+def mounts_work() -> bool:
+    """Whether this machine lets a step's inputs be mounted read-only (see runtime/launch.py)."""
+    argv = [sys.executable, "-I", "-S", str(vendor.LAUNCHER), "--probe"]
+    return sys.platform == "linux" and subprocess.run(argv, check=False, capture_output=True).returncode == 0
+
+
+def _say_how_it_went(
+    engine: Engine, status: str, folder: Path, outputs: Mapping[str, Path], tracker: Tracker | None
+) -> None:
+    seconds = max((s.started + s.seconds for s in engine.states.values()), default=0.0)
+    began = min((s.started for s in engine.states.values() if s.started), default=seconds)
+    print(f"{status} in {seconds - began:.1f} s")
+    for name, state in engine.states.items():
+        if state.status == "failed":
+            print(f"{name}: {state.why}; log: {shown(engine.planned[name].log)}", file=sys.stderr)
+    rows = {name: str(shown(path)) for name, path in outputs.items()} | {
+        "run": shown(folder / "run.json"),
+        "report": shown(folder / "report.html"),
+    }
+    if tracker is not None and not tracker.failed:
+        rows["mlflow"] = f"{tracker.uri} (experiment {tracker.experiment}, run {tracker.parent_id})"
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        print(f"  {name:<{width}}  {text}")
+    sys.stdout.flush()
+
+
+def _exit_status(engine: Engine, status: str) -> int:
+    """0 completed, 130 stopped; else that of the first failed step where it is one of ours (2, 3, 4), otherwise 3."""
+    if status in _EXIT:
+        return _EXIT[status]
+    codes = [s.exit_code for s in engine.states.values() if s.status == "failed"]
+    return codes[0] if codes and codes[0] in (2, 3, 4) else 3

@@ -1,0 +1,99 @@
+"""`run.json`: what a run was made of and how it went, whole at every moment; and the links to its named outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import runtime
+from runtime.local.engine import State
+from runtime.local.graph import Graph
+from runtime.local.plan import Planned
+from runtime.local.track import Tracker
+
+
+def new_folder(runs: Path, name: str) -> Path:
+    """A new folder `<runs>/<name>-<time>`; a second one in the same second gets a number."""
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    base = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in range(1, 1000):
+        folder = runs.resolve() / (base if number == 1 else f"{base}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise RuntimeError(f"a thousand runs of {base}")
+
+
+class Record:
+    """Keeps `run.json` up to date: written beside and renamed at each change."""
+
+    def __init__(self, graph: Graph, planned: Mapping[str, Planned], folder: Path, *, read_only: bool) -> None:
+        self.graph, self.planned, self.folder = graph, planned, folder
+        self._began = time.time()
+        self._head = {
+            "name": graph.name,
+            "pipeline": str(graph.file.resolve()),
+            "pipeline_sha256": hashlib.sha256(graph.file.read_bytes()).hexdigest(),
+            "inputs": {name: str(value) for name, value in graph.inputs.items()},
+            "ngcrun": runtime.__version__,
+            "python": sys.version.split()[0],
+            "platform": platform.platform(),
+            "cpu_count": os.cpu_count(),
+            "read_only_inputs": "mounts" if read_only else "fingerprints",
+            "started": _clock(self._began),
+        }
+
+    def write(self, states: Mapping[str, State], status: str, tracker: Tracker | None) -> None:
+        """Write `run.json` as of now."""
+        steps = [self._step(name, state, tracker) for name, state in states.items()]
+        store = {"tracking_uri": tracker.uri, "run_id": tracker.parent_id} if tracker and not tracker.failed else None
+        data = self._head | {"status": status, "written": _clock(time.time()), "mlflow": store, "steps": steps}
+        partial = self.folder / ".run.json.partial"
+        partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(self.folder / "run.json")
+
+    def _step(self, name: str, state: State, tracker: Tracker | None) -> dict[str, Any]:
+        planned = self.planned[name]
+        return {
+            "name": name,
+            "component": f"{planned.step.spec.get('name', name)}:{planned.step.spec.get('version', '')}".rstrip(":"),
+            "status": state.status,
+            "exit_code": state.exit_code,
+            "started": _clock(state.started) if state.started else None,
+            "began_s": round(state.started - self._began, 3) if state.started else None,
+            "seconds": round(state.seconds, 3),
+            "why": state.why or None,
+            "command": list(planned.command.argv),
+            "environment": dict(planned.command.env),
+            "read_only": [str(p) for p in planned.command.read_only],
+            "inputs": dict(planned.inputs),
+            "outputs": {port: str(path) for port, path in planned.outputs.items()},
+            "log": str(planned.log),
+            "mlflow_run_id": tracker.run_ids.get(name) if tracker else None,
+        }
+
+
+def link_outputs(graph: Graph, planned: Mapping[str, Planned], folder: Path) -> dict[str, Path]:
+    """Link the pipeline's named outputs below `<run>/outputs/`; returns each that was written."""
+    linked = {}
+    for name, source in graph.outputs.items():
+        target = planned[source.step].outputs[source.port]
+        if target.exists():
+            link = folder / "outputs" / name
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(os.path.relpath(target, link.parent))
+            linked[name] = link
+    return linked
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,206 @@
+"""Unfolding a pipeline document, and those nested in it, into steps whose inputs say where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import BadInput, Problem, nearest
+from runtime.local import document
+from runtime.local.document import Document
+from runtime.local.expression import binding_of
+from runtime.local.graph import DATA_TYPES, FromStep, Source, Step, Value
+
+
+@dataclass
+class Scope:
+    """One pipeline document while it is unfolded: what `${{parent.*}}` means in it."""
+
+    document: Document
+    prefix: str
+    inputs: Mapping[str, Source | None]
+    jobs: dict[str, Document] = field(default_factory=dict)
+    # An output of a nested pipeline is an output of one of its steps; known once that pipeline is unfolded.
+    outputs: dict[tuple[str, str], FromStep] = field(default_factory=dict)
+
+
+def job_input(doc: Document, place: tuple[str, ...], raw: Any, problems: list[Problem]) -> Value | None:
+    """A pipeline job's input: a literal, `{type, path}` for data, or `{type, value|default}`."""
+    if not isinstance(raw, dict):
+        return Value(raw, _literal_type(raw))
+    kind = str(raw.get("type", "uri_folder"))
+    if kind not in DATA_TYPES:
+        value = raw.get("value", raw.get("default"))
+        return None if value is None else Value(value, kind)
+    text = str(raw.get("path", ""))
+    if not text:
+        problems.append(doc.problem(place, None, "has no path", "add `path:`"))
+    elif _remote(text):
+        todo = f"download it and name the local copy: {place[-1]}=PATH"
+        problems.append(doc.problem((*place, "path"), text, "is not on this machine", todo))
+    else:
+        return Value((doc.path.parent / text).resolve(), kind)
+    return Value(None, kind)
+
+
+def _literal_type(raw: Any) -> str:
+    return {bool: "boolean", int: "integer", float: "number"}.get(type(raw), "string")
+
+
+def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: tuple[Path, ...]) -> None:
+    """Add the steps below `scope` to `steps`; `seen` are the files on the way here, against endless nesting."""
+    doc = scope.document
+    jobs: Mapping[str, Any] = doc.data.get("jobs") or {}
+    if not jobs:
+        problems.append(doc.problem(("jobs",), None, "has no step", "add at least one"))
+    for name, job in jobs.items():
+        component = _component(scope, name, job, problems, seen)
+        if component is not None:
+            scope.jobs[name] = component
+    # A nested pipeline is unfolded before the steps that read its outputs are bound.
+    bound = {n: _bind_all(scope, n, problems) for n in scope.jobs}
+    for name, component in scope.jobs.items():
+        if component.data["type"] != "pipeline":
+            continue
+        declared = component.data.get("inputs") or {}
+        inputs = {n: bound[name].get(n) or _default(component, n) for n in declared}
+        inner = Scope(component, f"{scope.prefix}{name}.", inputs)
+        problems += _unbound(component, scope, name, inputs)
+        unfold(inner, steps, problems, (*seen, component.path.resolve()))
+        scope.outputs |= {(name, port): source for port, source in named_outputs(inner).items()}
+    for name, component in scope.jobs.items():
+        if component.data["type"] == "pipeline":
+            continue
+        env = {str(k): str(v) for k, v in (jobs[name].get("environment_variables") or {}).items()}
+        given = {n: s for n, s in bound[name].items() if s is not None}
+        steps[scope.prefix + name] = Step(scope.prefix + name, component, doc, given, env)
+    _join(scope, steps)
+
+
+def _join(scope: Scope, steps: dict[str, Step]) -> None:
+    """Replace references to a nested pipeline's output by the inner step that writes it."""
+    for step in steps.values():
+        for port, source in step.inputs.items():
+            if isinstance(source, FromStep) and source.step.startswith(scope.prefix):
+                name = source.step.removeprefix(scope.prefix)
+                step.inputs[port] = scope.outputs.get((name, source.port), source)
+
+
+def _component(scope: Scope, name: str, job: Any, problems: list[Problem], seen: tuple[Path, ...]) -> Document | None:
+    """The component document that the step `name` names; None, with a problem, when there is none to run here."""
+    doc, place = scope.document, ("jobs", name)
+    job = job if isinstance(job, dict) else {}
+    kind, reference = job.get("type", "command"), job.get("component")
+    path = (doc.path.parent / str(reference).removeprefix("file:")).resolve()
+    if kind not in ("command", "pipeline"):
+        todo = "only command and pipeline steps do; run this one on AzureML"
+        problem = doc.problem((*place, "type"), kind, "does not run on this machine", todo)
+    elif not isinstance(reference, str):
+        problem = doc.problem(place, None, "names no component", "add `component: ./file.yaml`")
+    elif _remote(reference):
+        problem = doc.problem((*place, "component"), reference, "is not on this machine", "name a local file")
+    elif path in seen:
+        problem = doc.problem((*place, "component"), reference, "contains itself", "break the circle")
+    else:
+        return _load(doc, place, reference, path, problems)
+    problems.append(problem)
+    return None
+
+
+def _remote(reference: str) -> bool:
+    return "://" in reference or reference.startswith("azureml:")
+
+
+def _load(
+    doc: Document, place: tuple[str, ...], reference: str, path: Path, problems: list[Problem]
+) -> Document | None:
+    try:
+        component = document.load(path)
+    except BadInput as error:
+        first = error.problems[0]
+        problems.append(doc.problem((*place, "component"), reference, first.wrong, first.todo))
+        return None
+    kind = component.data.setdefault("type", "command")
+    if kind not in ("command", "pipeline"):
+        problems.append(component.problem(("type",), kind, "is no component that runs here", "use command or pipeline"))
+        return None
+    return component
+
+
+def _bind_all(scope: Scope, name: str, problems: list[Problem]) -> dict[str, Source | None]:
+    """Where each input that the step `name` binds comes from; None where that is itself unbound."""
+    doc = scope.document
+    declared = scope.jobs[name].data.get("inputs") or {}
+    bound: dict[str, Source | None] = {}
+    for port, raw in (doc.data["jobs"][name].get("inputs") or {}).items():
+        place = ("jobs", name, "inputs", port)
+        if port not in declared:
+            what = f"{scope.jobs[name].data.get('name', name)} has no such input"
+            problems.append(doc.problem(place, raw, what, nearest(port, declared)))
+            continue
+        value = raw.get("path") if isinstance(raw, dict) and "path" in raw else raw
+        parts = binding_of(value)
+        if parts is None:
+            bound[port] = (
+                job_input(doc, place, raw, problems) if isinstance(raw, dict) else Value(raw, _literal_type(raw))
+            )
+        else:
+            source = _resolve(scope, parts, place, value, problems)
+            if source is not None:
+                bound[port] = source
+    return bound
+
+
+def _resolve(
+    scope: Scope, parts: tuple[str, ...], place: tuple[str, ...], raw: object, problems: list[Problem]
+) -> Source | None:
+    doc = scope.document
+    match parts:
+        case ("parent", "inputs", name):
+            if name not in scope.inputs:
+                problems.append(
+                    doc.problem(place, raw, f"the pipeline has no input {name!r}", nearest(name, scope.inputs))
+                )
+            return scope.inputs.get(name)
+        case ("parent", "jobs", job, "outputs", port):
+            known = doc.data.get("jobs") or {}
+            ports = (scope.jobs[job].data.get("outputs") or {}) if job in scope.jobs else {}
+            if port in ports:
+                return FromStep(scope.prefix + job, port)
+            if job not in known:
+                problems.append(doc.problem(place, raw, f"there is no step {job!r}", nearest(job, known)))
+            elif job in scope.jobs:  # one that could not be read has a problem of its own
+                problems.append(doc.problem(place, raw, f"step {job!r} has no output {port!r}", nearest(port, ports)))
+            return None
+        case ("parent", "jobs", job, "inputs", port) if job in scope.jobs:
+            other = (doc.data["jobs"][job].get("inputs") or {}).get(port)
+            inner = binding_of(other)
+            return Value(other, _literal_type(other)) if inner is None else _resolve(scope, inner, place, raw, problems)
+    todo = "write ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
+    problems.append(doc.problem(place, raw, "is not a binding that a pipeline has", todo))
+    return None
+
+
+def _default(component: Document, name: str) -> Value | None:
+    declared = component.data["inputs"][name] or {}
+    return Value(declared["default"], str(declared.get("type", "string"))) if "default" in declared else None
+
+
+def _unbound(component: Document, scope: Scope, name: str, inputs: Mapping[str, Source | None]) -> list[Problem]:
+    declared = component.data.get("inputs") or {}
+    missing = [n for n, s in inputs.items() if s is None and not (declared[n] or {}).get("optional")]
+    place = ("jobs", name, "inputs")
+    return [scope.document.problem((*place, n), None, "is required and not bound", "bind it") for n in missing]
+
+
+def named_outputs(scope: Scope) -> dict[str, FromStep]:
+    """`outputs: {x: ${{parent.outputs.y}}}` of the steps, as `{y: the step's x}`."""
+    found = {}
+    for name, job in (scope.document.data.get("jobs") or {}).items():
+        for port, raw in (job.get("outputs") or {}).items() if isinstance(job, dict) else ():
+            parts = binding_of(raw.get("path") if isinstance(raw, dict) else raw)
+            if parts is not None and parts[:2] == ("parent", "outputs"):
+                found[parts[2]] = scope.outputs.get((name, port), FromStep(scope.prefix + name, port))
+    return found

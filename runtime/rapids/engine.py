@@ -1,0 +1,118 @@
+"""The one place that chooses between CPU and GPU, and that runs a Polars query on what was chosen.
+
+A GPU is probed through the driver itself: `import cudf` succeeds without one, and Polars' own fallback covers only
+operations that the GPU lacks, never a GPU that is not there (measured with cudf-polars 26.10).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import BadInput, ToolFailed
+from runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CHOICES = ("auto", "cpu", "gpu")
+# Below this the GPU engine splits Parquet into its partitions; a larger row group is one allocation on the device.
+ROW_GROUP = 500_000
+
+
+def gpu_problem(package: str) -> str | None:
+    """Why `package` cannot run on a GPU here, as a clause; None if it can. Honours CUDA_VISIBLE_DEVICES."""
+    if importlib.util.find_spec(package) is None:
+        return f"the package {package} is not installed"
+    if package == "xgboost" and not _xgboost_has_cuda():
+        return "this build of xgboost has no CUDA"
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver (libcuda.so.1)"
+    count = ctypes.c_int(0)
+    status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if status:
+        return f"the NVIDIA driver answers with CUDA error {status}"
+    return None if count.value else "the NVIDIA driver shows no device"
+
+
+def _xgboost_has_cuda() -> bool:
+    """XGBoost itself only warns when it lacks a GPU, and trains on the CPU."""
+    import xgboost
+
+    return bool(xgboost.build_info().get("USE_CUDA"))
+
+
+def choose(wanted: str, package: str, metrics: Metrics) -> str:
+    """`cpu` or `gpu`, logged with its reason; raises `BadInput` when `gpu` was asked for and cannot be had."""
+    problem = None if wanted == "cpu" else gpu_problem(package)
+    if wanted == "gpu" and problem:
+        raise BadInput.of(
+            "engine", wanted, problem, "set engine=cpu or engine=auto, or run it in the rapids image on a GPU"
+        )
+    name = "cpu" if wanted == "cpu" or problem else "gpu"
+    metrics.tags({"engine": name, "engine_reason": problem or f"engine={wanted}"})
+    metrics.log({"engine_gpu": float(name == "gpu"), "engine_fallbacks": 0.0})
+    return name
+
+
+@dataclass
+class Engine:
+    """Runs Polars queries; `name` is `cpu` (the streaming engine) or `gpu` (cudf-polars)."""
+
+    name: str
+    metrics: Metrics
+    fallbacks: int = 0
+
+    @classmethod
+    def of(cls, wanted: str, metrics: Metrics) -> Engine:
+        """The engine for a port's value `auto`, `cpu` or `gpu`; raises `BadInput`."""
+        # Unlimited, Polars reads ahead of a slow sink: at 24 and 72 million rows transform held 0.7 and 1.4 GiB, with
+        # this 0.7 GiB at both (polars 1.44.2, two cores). It is read once, at the first query of the process.
+        os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", str(max(2, os.cpu_count() or 2)))
+        return cls(choose(wanted, "cudf_polars", metrics), metrics)
+
+    def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
+        """The result of a query, which must be small."""
+        return self._run(lambda engine: query.collect(engine=engine))  # type: ignore[no-any-return]
+
+    def write(self, outputs: Mapping[Path, pl.LazyFrame], summary: pl.LazyFrame) -> pl.DataFrame:
+        """Write each query to its Parquet file and return the result of `summary`.
+
+        On the CPU all of it is one pass over the data; the GPU engine has no such call, so it makes one pass each.
+        """
+        import polars as pl
+
+        if self.name == "cpu":
+            sinks = [_sink(query, path, lazy=True) for path, query in outputs.items()]
+            return pl.collect_all([*sinks, summary], engine="streaming")[-1]
+        for path, query in outputs.items():
+            self._run(lambda engine, query=query, path=path: _sink(query, path, engine=engine))
+        return self.collect(summary)
+
+    def _run(self, act: Any) -> Any:
+        import polars as pl
+
+        if self.name == "cpu":
+            return act("streaming")
+        try:
+            return act(pl.GPUEngine(executor="streaming", raise_on_fail=True))
+        except pl.exceptions.ComputeError as error:
+            reason = str(error).strip().splitlines()[0][:300]
+            # Source: cudf_polars/callback.py (26.10): this class and text mean a plan that the GPU lacks, nothing else.
+            if "NotImplementedError" not in reason:
+                raise ToolFailed(f"the GPU engine failed: {reason}; try engine=cpu") from error
+        self.fallbacks += 1
+        self.metrics.tags({"engine_fallback": reason})
+        self.metrics.log({"engine_fallbacks": float(self.fallbacks)})
+        return act("streaming")
+
+
+def _sink(query: pl.LazyFrame, path: Path, **how: Any) -> Any:
+    return query.sink_parquet(path, compression="zstd", row_group_size=ROW_GROUP, **how)

@@ -1,0 +1,212 @@
+"""Raw trip files of any known schema to one canonical Parquet dataset."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from runtime.component import Group, Input, Output, Param, component
+from runtime.errors import BadInput
+from runtime.execute import main
+from runtime.metrics import Metrics
+from runtime.rapids import engine as engines
+from runtime.rapids import tables
+from runtime.rapids.schemas import (
+    CANONICAL,
+    SCHEMAS,
+    SEPARATORS,
+    TRIP_ID,
+    Columns,
+    Recognised,
+    recognise,
+    unknown_schema,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FILE_STRIDE = 10**10  # trip_id = file number * this + row number: no file has as many rows
+_ROW, _REASON = "__row", "__reason"
+
+
+@dataclass(kw_only=True)
+class Ports:
+    """Read raw NYC taxi trips of any known public schema and write them as one canonical Parquet dataset.
+
+    Each file, CSV or Parquet, is recognised by its own header. Rows that cannot be read are counted by reason; every
+    other row gets a stable trip_id.
+    """
+
+    trips: Annotated[Path, Input("A CSV or Parquet file, or a folder of them; each is recognised by its own header")]
+    columns: Annotated[
+        Columns,
+        Group("Which column holds what; auto tells each file's schema apart", options={"auto": Columns(), **SCHEMAS}),
+    ] = field(default_factory=Columns)
+    separator: Annotated[str, Param("What separates the cells of a CSV file", choices=tuple(SEPARATORS))] = "comma"
+    datetime_format: Annotated[str, Param("How a CSV file writes a time, in strftime's terms")] = "%Y-%m-%d %H:%M:%S"
+    max_unreadable: Annotated[
+        float, Param("Share of unreadable rows above which the step fails", minimum=0, maximum=1)
+    ] = 0.1
+    engine: Annotated[str, Param("Where the queries run", choices=engines.CHOICES)] = "auto"
+    prepared: Annotated[Path, Output("Parquet dataset: part-NNNNN.parquet, one for each raw file")]
+
+
+@component(name="rapids_prepare", version="1", image="rapids")
+def prepare(ports: Ports, metrics: Metrics) -> None:
+    """Write `part-NNNNN.parquet` for each raw file, in the order of the files' names, and log the rows by reason."""
+    engine = engines.Engine.of(ports.engine, metrics)
+    raw = _recognise_all(ports)
+    counts: dict[str, int] = dict.fromkeys(["rows_read", "rows_kept"], 0)
+    for number, (table, schema) in enumerate(raw):
+        for key, value in _write_part(number, table, schema, ports, engine).items():
+            counts[key] = counts.get(key, 0) + value
+        metrics.log({"files_read": number + 1})
+    metrics.tags({f"files_{name}": n for name, n in _tally([schema.name for _, schema in raw]).items()})
+    metrics.log(counts)
+    check_sum(counts)
+    unreadable = counts["rows_read"] - counts["rows_kept"]
+    if counts["rows_kept"] == 0 or unreadable > ports.max_unreadable * counts["rows_read"]:
+        raise BadInput.of("trips", ports.trips, _account(counts), _advice(counts))
+
+
+def _recognise_all(ports: Ports) -> list[tuple[tables.RawTable, Recognised]]:
+    """Each raw file with its schema; all files in no known schema are told at once."""
+    found, problems = [], []
+    for path in tables.listing("trips", ports.trips, (".csv", ".parquet")):
+        table = tables.open_raw("trips", path, SEPARATORS[ports.separator])
+        schema = recognise(list(table.header), ports.columns)
+        if isinstance(schema, Recognised):
+            found.append((table, schema))
+            problems += _wrong_types(table, schema)
+        else:
+            problems.append(unknown_schema(str(path), list(table.header), schema, ports.separator))
+    if problems:
+        raise BadInput(problems)
+    return found
+
+
+def _wrong_types(table: tables.RawTable, schema: Recognised) -> list[Any]:
+    """The Parquet columns whose type can never hold what they should: a number where a time belongs."""
+    import polars as pl
+
+    from runtime.errors import Problem
+
+    problems = []
+    for name, source in schema.sources.items():
+        kind = table.header[source]
+        fits = kind.base_type() in (pl.Datetime, pl.Date) if CANONICAL[name] == "time" else kind.is_numeric()
+        if not fits and kind not in (pl.String, pl.Null):
+            wanted = "a time" if CANONICAL[name] == "time" else "a number"
+            problems.append(Problem("trips", str(table.path), f"column {source} is {kind}, not {wanted}", "cast it"))
+    return problems
+
+
+def _write_part(
+    number: int, table: tables.RawTable, schema: Recognised, ports: Ports, engine: engines.Engine
+) -> dict[str, int]:
+    """Write one part and return its rows: read, kept, and dropped by reason (only reasons that occurred)."""
+    import polars as pl
+
+    with tables.reading("trips", table.path):
+        ragged, lines = tables.ragged_rows(table) if table.is_csv else (None, None)
+        query, reasons = canonical(table.scan(_ROW), table.header, schema, ports.datetime_format, ragged)
+        trip_id = (pl.col(_ROW).cast(pl.Int64) + number * FILE_STRIDE).alias(TRIP_ID)
+        kept = query.filter(pl.col(_REASON).is_null()).select(trip_id, *CANONICAL)
+        dropped = [(pl.col(_REASON) == i).sum().alias(reason) for i, reason in enumerate(reasons)]
+        summary = query.select(
+            pl.len().alias("rows_read"), pl.col(_REASON).is_null().sum().alias("rows_kept"), *dropped
+        )
+        row = engine.write({ports.prepared / f"part-{number:05d}.parquet": kept}, summary).row(0, named=True)
+    if lines is not None and lines != row["rows_read"]:
+        wrong = (
+            f"has {lines} lines of data but {row['rows_read']} rows: a quote or a line end stands in the wrong place"
+        )
+        raise BadInput.of("trips", table.path, wrong, "repair the quotes")
+    return {key: n for key, n in row.items() if n or key in ("rows_read", "rows_kept")}
+
+
+def canonical(
+    raw: pl.LazyFrame, header: dict[str, Any], schema: Recognised, datetime_format: str, ragged: Any = None
+) -> tuple[pl.LazyFrame, list[str]]:
+    """The canonical columns of a raw table, its row number, and the number of the reason why it is unreadable, or null.
+
+    Also returns the reasons' names. The first reason that holds counts, so that rows read = kept + dropped exactly.
+    """
+    import polars as pl
+
+    parsed, bad = [], {}
+    for name, kind in CANONICAL.items():
+        source = schema.sources.get(name)
+        if source is None:
+            parsed.append(pl.lit(None, dtype=_dtype(kind)).alias(name))
+            continue
+        cell = pl.col(source)
+        value = _parse(cell, kind, header[source], datetime_format)
+        parsed.append(value.alias(f"__{name}"))
+        if header[source] == pl.String:
+            bad[f"rows_dropped_bad_{name}"] = pl.col(f"__{name}").is_null() & cell.is_not_null()
+        elif kind == "whole":
+            bad[f"rows_dropped_bad_{name}"] = pl.col(f"__{name}").is_null() & cell.is_not_null() & cell.is_finite()
+    if ragged is not None and len(ragged):
+        bad = {"rows_dropped_ragged": pl.col(_ROW).is_in(pl.Series(ragged, dtype=pl.UInt32).implode()), **bad}
+    query = raw.with_columns(*parsed)
+    reason = pl.lit(None, dtype=pl.Int8)
+    for number, test in reversed(list(enumerate(bad.values()))):
+        reason = pl.when(test).then(pl.lit(number, dtype=pl.Int8)).otherwise(reason)
+    named = [pl.col(f"__{n}").alias(n) if n in schema.sources else pl.col(n) for n in CANONICAL]
+    return query.select(_ROW, *named, reason.alias(_REASON)), list(bad)
+
+
+def _parse(cell: pl.Expr, kind: str, dtype: Any, datetime_format: str) -> pl.Expr:
+    """A cell as its canonical type, null where it is missing or unreadable; NaN is missing."""
+    import polars as pl
+
+    if kind == "time":
+        if dtype == pl.String:
+            # cache=False: the cache is a CPU feature that keeps the whole query off the GPU, and here it is slower too.
+            cell = cell.str.to_datetime(datetime_format, strict=False, cache=False)
+        elif getattr(dtype, "time_zone", None):
+            cell = cell.dt.replace_time_zone(None)
+        return cell.cast(pl.Datetime("us"))
+    number = cell.cast(pl.Float64, strict=False)
+    if kind == "number":
+        return number.fill_nan(None)
+    return pl.when(number == number.floor()).then(number).otherwise(None).cast(pl.Int32, strict=False)
+
+
+def _dtype(kind: str) -> Any:
+    import polars as pl
+
+    return {"time": pl.Datetime("us"), "number": pl.Float64, "whole": pl.Int32}[kind]
+
+
+def check_sum(counts: dict[str, int]) -> None:
+    """Every row read is either kept or dropped for exactly one reason; anything else is our bug."""
+    dropped = sum(n for key, n in counts.items() if key.startswith("rows_dropped_"))
+    if counts["rows_read"] != counts["rows_kept"] + dropped:
+        raise AssertionError(f"rows do not add up: {counts}")
+
+
+def _account(counts: dict[str, int]) -> str:
+    if counts["rows_read"] == 0:
+        return "holds no rows"
+    reasons = ", ".join(
+        f"{key.removeprefix('rows_')} {n}" for key, n in counts.items() if key.startswith("rows_dropped_")
+    )
+    return f"has {counts['rows_read'] - counts['rows_kept']} unreadable of {counts['rows_read']} rows ({reasons})"
+
+
+def _advice(counts: dict[str, int]) -> str:
+    if counts["rows_read"] == 0:
+        return "name files with data"
+    return "check columns, separator and datetime_format, repair the file, or raise max_unreadable"
+
+
+def _tally(names: list[str]) -> dict[str, int]:
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+if __name__ == "__main__":
+    sys.exit(main(prepare))

@@ -1,0 +1,179 @@
+"""Finding tables on disk and reading them so that a user's bad file becomes one line, never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import BadInput
+from runtime.execute import machine_failure
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+CHUNK_BYTES = 1 << 20  # small enough to stay in the processor's cache between the two looks at it
+
+
+def listing(port: str, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The tables below `root` (or `root` itself) in the order of their relative names; hidden files are left out.
+
+    Raises:
+        BadInput: no such file, or one of no bytes.
+    """
+    if root.is_file():
+        files = [root] if root.suffix.lower() in suffixes else []
+    else:
+        visible = (p for p in root.rglob("*") if not any(s.startswith((".", "_")) for s in p.relative_to(root).parts))
+        files = sorted((p for p in visible if p.suffix.lower() in suffixes and p.is_file()), key=lambda p: p.parts)
+    if not files:
+        raise BadInput.of(port, root, f"holds no {' or '.join(suffixes)} file", "name the file or folder with the data")
+    for file in files:
+        if file.stat().st_size == 0:
+            raise BadInput.of(port, file, "is an empty file (0 bytes)", "remove it or write it again")
+    return files
+
+
+@contextlib.contextmanager
+def reading(port: str, path: Path) -> Iterator[None]:
+    """Turn what the readers say of a broken file into `BadInput`; a full disk and the like pass through."""
+    import polars as pl
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+        if machine_failure(error) is not None:
+            raise
+        what = "Parquet file" if path.suffix.lower() == ".parquet" or path.is_dir() else "CSV file"
+        raise BadInput.of(port, path, f"is not a readable {what}: {_one_line(error)}", "write it again") from error
+
+
+def _one_line(error: Exception) -> str:
+    """The line that says why: a CSV parser's own error stands at the end, after its advice."""
+    text = str(error)
+    if "not properly escaped" in text:
+        return "a quoted cell is never closed"
+    return text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """One raw file: its column names and types, and the 0-based numbers of rows with too few or too many cells."""
+
+    path: Path
+    header: dict[str, Any]
+    separator: str
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether every cell is text."""
+        return self.path.suffix.lower() == ".csv"
+
+    def scan(self, row_number: str) -> pl.LazyFrame:
+        """The table with its row numbers; the cells of a CSV file stay text, so that a bad one can be counted."""
+        import polars as pl
+
+        if not self.is_csv:
+            return pl.scan_parquet(self.path, row_index_name=row_number)
+        return pl.scan_csv(
+            self.path,
+            separator=self.separator,
+            schema=dict.fromkeys(self.header, pl.String),
+            truncate_ragged_lines=True,  # those rows are found by `ragged_rows` and dropped by number
+            row_index_name=row_number,
+        )
+
+
+def open_raw(port: str, path: Path, separator: str) -> RawTable:
+    """Read the header of a raw file; raises `BadInput` when it has none."""
+    import polars as pl
+
+    with reading(port, path):
+        if path.suffix.lower() == ".parquet":
+            return RawTable(path, dict(pl.read_parquet_schema(path)), separator)
+        lazy = pl.scan_csv(path, separator=separator, infer_schema=False, n_rows=0)
+        return RawTable(path, dict(lazy.collect_schema()), separator)
+
+
+def ragged_rows(table: RawTable) -> tuple[np.ndarray[Any, Any], int]:
+    """The 0-based numbers of the CSV rows that have not as many cells as the header, and the number of all rows.
+
+    Polars fills or cuts such rows without a word, so they are looked for in the bytes.
+    """
+    return _ragged_by_bytes(table) or _ragged_by_csv(table)
+
+
+def _ragged_by_bytes(table: RawTable) -> tuple[np.ndarray[Any, Any], int] | None:
+    """Count separators between line ends; None when the file has quotes, where a separator may be text."""
+    import numpy as np
+
+    wanted, separator = len(table.header) - 1, ord(table.separator)
+    found: list[Any] = []
+    lines = 0
+    with table.path.open("rb") as file:
+        while block := file.read(CHUNK_BYTES):
+            block += file.readline()
+            if b'"' in block:
+                return None
+            data = np.frombuffer(block, dtype=np.uint8)
+            starts = np.concatenate(([0], np.flatnonzero(data == 10) + 1))
+            starts = starts[starts < data.size]
+            cells = np.add.reduceat((data == separator).view(np.uint8), starts, dtype=np.int64)
+            found.append(np.flatnonzero(cells != wanted) + lines)
+            lines += starts.size
+    rows = np.concatenate(found) - 1  # the header is line 0
+    return rows[rows >= 0], lines - 1
+
+
+def _ragged_by_csv(table: RawTable) -> tuple[np.ndarray[Any, Any], int]:
+    import numpy as np
+
+    found: list[int] = []
+    number = -1
+    with table.path.open(encoding="utf-8", errors="replace", newline="") as file:
+        for number, cells in enumerate(csv.reader(file, delimiter=table.separator), start=-1):
+            if number >= 0 and len(cells) != len(table.header):
+                found.append(number)
+    return np.array(found, dtype=np.int64), number + 1
+
+
+def batches(files: list[Path], columns: list[str], rows: int = 250_000) -> Iterator[pl.DataFrame]:
+    """The columns of Parquet files in order, at most `rows` rows at a time; missing floats come as NaN in numpy."""
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=columns):
+                frame = pl.from_arrow(batch)
+                if isinstance(frame, pl.DataFrame) and frame.height:
+                    yield frame.select(columns)
+
+
+class Writer:
+    """Writes frames of one schema to one Parquet file, a row group each; a file without frames is not made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: Any = None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Append the rows of `frame`."""
+        import pyarrow.parquet as pq
+
+        table = frame.to_arrow()
+        if self._file is None:
+            self._file = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._file.write_table(table)

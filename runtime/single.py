@@ -1,0 +1,43 @@
+"""`ngcrun run NAME key=value...`: one component as a subprocess of its own, with its outputs in a run folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from runtime.command import Command
+from runtime.component import Component, Output
+from runtime.compose import parse
+from runtime.errors import BadInput
+from runtime.local.track import store_uri
+
+
+def plan(component: Component, words: Sequence[str], folder: Path, cwd: Path) -> Command:
+    """The Command; an output that is not bound goes to `<folder>/<port>`. Raises `BadInput` for unknown ports."""
+    request = parse(component, words)
+    if request.problems:
+        raise BadInput(request.problems)
+    outputs = [n for n, p in component.all_ports().items() if isinstance(p.marker, Output) and n not in request.values]
+    argv = (sys.executable, "-m", component.module, *words, *(f"--{name}={folder / name}" for name in outputs))
+    uri = store_uri(folder.parent)
+    return Command(argv, cwd, {"MLFLOW_TRACKING_URI": uri} if uri else {})
+
+
+def run(component: Component, words: Sequence[str], *, dry_run: bool) -> int:
+    """Print the Command, or become it: its exit status is ours, and Ctrl-C reaches it directly."""
+    folder = Path("runs") / f"{component.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    command = plan(component, words, folder, Path.cwd())
+    if dry_run:
+        print(command.text())
+        return 0
+    if "MLFLOW_TRACKING_URI" in command.env and command.env["MLFLOW_TRACKING_URI"].startswith("sqlite:"):
+        folder.parent.mkdir(exist_ok=True)
+    return _become(command)
+
+
+def _become(command: Command) -> NoReturn:
+    os.execvpe(command.argv[0], list(command.argv), command.environment(os.environ))  # noqa: S606 - an argv, no shell

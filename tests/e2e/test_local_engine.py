@@ -1,0 +1,213 @@
+"""The engine on real processes: what a user sees, what stays behind, what is recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from runtime import images, spec, vendor
+from runtime.local import graph
+from runtime.local.engine import Engine
+from runtime.local.pipeline import mounts_work
+from runtime.local.plan import plan
+from tests.fakes.echo import echo
+from tests.fakes.pipelines import write_component, write_pipeline
+
+ROOT = Path(__file__).parents[2]
+A = "${{parent.jobs.a.outputs.out}}"
+
+
+def ngcrun(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runtime", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def run_json(folder: Path) -> dict[str, Any]:
+    (path,) = folder.glob("runs/*/run.json")
+    return dict(json.loads(path.read_text()))
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {step["name"]: step["status"] for step in run_json(folder)["steps"]}
+
+
+def test_a_chain_hands_outputs_on_and_leaves_a_run_folder(tmp_path: Path) -> None:
+    write_component(tmp_path, command="cat '${{inputs.data}}/text' > '${{outputs.out}}/text'", name="copy")
+    write_component(tmp_path)
+    jobs = {
+        "a": {"inputs": {"text": "${{parent.inputs.word}}"}},
+        "b": {"component": "./copy.yaml", "inputs": {"data": A}, "outputs": {"out": "${{parent.outputs.end}}"}},
+    }
+    # The component's `data` is optional in say.yaml; here it is always bound.
+    inputs = {"data": {"type": "uri_folder"}}
+    write_component(
+        tmp_path, name="copy", inputs=inputs, command="cat '${{inputs.data}}/text' > '${{outputs.out}}/text'"
+    )
+    path = write_pipeline(tmp_path, jobs, inputs={"word": "x"}, outputs={"end": {"type": "uri_folder"}})
+    done = ngcrun(tmp_path, "pipeline", path.name, "word=two words", "--no-mlflow")
+    assert done.returncode == 0, done.stderr
+    record = run_json(tmp_path)
+    assert record["status"] == "completed"
+    assert record["inputs"] == {"word": "two words"}
+    (run,) = tmp_path.glob("runs/pipe-*")
+    assert (run / "outputs" / "end" / "text").read_text() == "two words"
+    assert statuses(tmp_path) == {"a": "completed", "b": "completed"}
+    assert sorted(p.name for p in (run / "steps" / "a").iterdir()) == ["log.txt", "outputs", "work"]
+    assert "completed in" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    write_component(tmp_path)
+    done = ngcrun(tmp_path, "pipeline", write_pipeline(tmp_path, {"a": {}}).name, "--dry-run")
+    assert done.returncode == 0
+    assert "# a\ncd " in done.stdout
+    assert "AZUREML_PARAMETER_count=3" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_independent_steps_run_side_by_side(tmp_path: Path) -> None:
+    # Each waits until the other has begun: one after the other they would wait for ever, and `timeout` ends them.
+    command = (
+        "touch ${{inputs.note}}/'${{inputs.text}}'; "
+        "timeout 20 bash -c 'until [ -e ${{inputs.note}}/x ] && [ -e ${{inputs.note}}/y ]; do sleep 0.02; done' && "
+        "touch ${{outputs.out}}/done"
+    )
+    inputs = {"text": {"type": "string"}, "note": {"type": "string"}}
+    write_component(tmp_path, command=command, inputs=inputs)
+    (tmp_path / "meet").mkdir()
+    jobs = {n: {"inputs": {"text": n, "note": str(tmp_path / "meet")}} for n in ("x", "y")}
+    done = ngcrun(tmp_path, "pipeline", write_pipeline(tmp_path, jobs).name, "--no-mlflow", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_failed_step_says_why_and_skips_what_needs_it(tmp_path: Path) -> None:
+    write_component(tmp_path)
+    write_component(tmp_path, name="bad", command="echo working; echo 'bad: text=1: is no good; change it' >&2; exit 7")
+    jobs = {"a": {"component": "./bad.yaml"}, "b": {"inputs": {"data": A}}, "c": {}}
+    done = ngcrun(tmp_path, "pipeline", write_pipeline(tmp_path, jobs).name, "--no-mlflow")
+    assert done.returncode == 3
+    assert statuses(tmp_path) == {"a": "failed", "b": "skipped", "c": "completed"}
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("a: bad: text=1: is no good; change it; log: runs/pipe-")
+
+
+def test_with_continue_on_step_failure_false_the_rest_is_stopped(tmp_path: Path) -> None:
+    write_component(tmp_path, command="sleep 60")
+    write_component(tmp_path, name="bad", command="exit 1")
+    jobs = {"a": {"component": "./bad.yaml"}, "b": {}, "c": {"inputs": {"data": A}}}
+    path = write_pipeline(tmp_path, jobs, settings={"continue_on_step_failure": False})
+    done = ngcrun(tmp_path, "pipeline", path.name, "--no-mlflow", "--jobs", "2")
+    assert done.returncode == 3
+    assert statuses(tmp_path) == {"a": "failed", "b": "canceled", "c": "canceled"}
+
+
+@pytest.mark.parametrize("command", ["true", "touch ${{outputs.out}}/empty && rm ${{outputs.out}}/empty"])
+def test_a_missing_output_fails_the_step_though_it_ended_well(tmp_path: Path, command: str) -> None:
+    write_component(tmp_path, command=command)
+    done = ngcrun(tmp_path, "pipeline", write_pipeline(tmp_path, {"a": {}}).name, "--no-mlflow")
+    assert done.returncode == 4
+    assert "a: output 'out' was not written, though the command ended with status 0" in done.stderr
+
+
+WRITE = "touch '${{inputs.data}}/mine'; echo x > '${{outputs.out}}/x'"
+
+
+def write_into_input(folder: Path) -> Path:
+    (folder / "trips").mkdir()
+    (folder / "trips" / "a.csv").write_text("x\n")
+    write_component(folder, command=WRITE, inputs={"data": {"type": "uri_folder"}})
+    return write_pipeline(folder, {"a": {"inputs": {"data": {"type": "uri_folder", "path": "./trips"}}}})
+
+
+@pytest.mark.skipif(not mounts_work(), reason="this machine allows no mount namespaces; the next test covers it")
+def test_inputs_are_read_only(tmp_path: Path) -> None:
+    path = write_into_input(tmp_path)
+    done = ngcrun(tmp_path, "pipeline", path.name, "--no-mlflow")
+    assert done.returncode == 0
+    assert sorted(p.name for p in (tmp_path / "trips").iterdir()) == ["a.csv"]
+    (log,) = tmp_path.glob("runs/*/steps/a/log.txt")
+    assert "Read-only file system" in log.read_text()
+    assert run_json(tmp_path)["read_only_inputs"] == "mounts"
+
+
+def test_without_mounts_a_changed_input_fails_the_step(tmp_path: Path) -> None:
+    read = graph.read(write_into_input(tmp_path))
+    planned = plan(read, tmp_path / "run", mount=False)
+    engine = Engine(planned, lambda _n, _s: None, tracker=None, jobs=1, stop_on_failure=False)
+    assert engine.run() == "failed"
+    assert engine.states["a"].why == f"it changed its input {tmp_path / 'trips'}; inputs are read-only on AzureML"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_runs_on_after_ngcrun_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "pids").mkdir()
+    command = "echo $$ > '${{inputs.text}}/one'; sleep 300 & echo $! > '${{inputs.text}}/two'; wait"
+    if (
+        number == signal.SIGKILL
+    ):  # only the step itself is bound to ngcrun's life; a shell's own children are its affair
+        command = "echo $$ > '${{inputs.text}}/one'; cp '${{inputs.text}}/one' '${{inputs.text}}/two'; exec sleep 300"
+    write_component(tmp_path, command=command, inputs={"text": {"type": "string"}})
+    path = write_pipeline(tmp_path, {"a": {"inputs": {"text": str(tmp_path / "pids")}}})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runtime", "pipeline", path.name, "--no-mlflow"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    files = [tmp_path / "pids" / name for name in ("one", "two")]
+    until = time.monotonic() + 30
+    while not all(f.is_file() and f.read_text().strip() for f in files) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+    for file in files:
+        assert vendor.wait_until_gone(int(file.read_text()), 10), file.name
+    if number != signal.SIGKILL:
+        assert run_json(tmp_path)["status"] == "canceled"
+        assert statuses(tmp_path) == {"a": "canceled"}
+
+
+NASTY = [
+    "two words", " outer blanks ", "a,b", "a=b=c", "[1,2]", "(x)", "{a: b}", 'say "hi"', "back\\slash", "ends\\", "${x}",
+    "$HOME", "`id`", "$(id)", "a;b|c&d>e<f", "#no", "~", "!x", "*", "?", "ünïcödé 日本語 🚕", "line\nbreak", "dos\r\nbreak",
+    "tab\there", "null", "true", "1e3", "007", "-x", "--x=y", "%s", "azureml://a/b=c?d=e&f", "C:\\dir\\file", "", "a: b",
+]  # fmt: skip
+
+
+def test_any_value_reaches_the_dataclass_from_the_yaml_unharmed(tmp_path: Path) -> None:
+    (tmp_path / "echo.yaml").write_text(spec.text_of(echo, images.load(ROOT / "containers" / "images.yaml")))
+    given = dict(enumerate(NASTY))
+    jobs = {f"s{i}": {"component": "./echo.yaml", "inputs": {"text": v, "note": v}} for i, v in given.items()}
+    path = write_pipeline(tmp_path, jobs)
+    assert yaml.safe_load(path.read_text())["jobs"]["s0"]["inputs"]["text"] == NASTY[0]
+    done = ngcrun(tmp_path, "pipeline", path.name, "--no-mlflow")
+    assert done.returncode == 0, done.stderr
+    (run,) = tmp_path.glob("runs/*")
+    for i, value in given.items():
+        ports = json.loads((run / "steps" / f"s{i}" / "outputs" / "out" / "ports.json").read_text())
+        assert (ports["text"], ports["note"]) == (value, value)
+
+
+def test_a_value_that_the_shell_would_harm_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "echo.yaml").write_text(spec.text_of(echo, images.load(ROOT / "containers" / "images.yaml")))
+    path = write_pipeline(tmp_path, {"a": {"component": "./echo.yaml", "inputs": {"text": "it's"}}})
+    done = ngcrun(tmp_path, "pipeline", path.name, "--no-mlflow")
+    assert done.returncode == 2
+    assert "holds \"'\", which the shell of the command changes inside '...'; remove it" in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from runtime.__main__ import main
+
+HEAVY = ("hydra", "omegaconf", "torch", "cudf", "polars", "mlflow", "azure", "rich", "yaml", "numpy", "pandas")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["pipeline", "--help"], ["--version"]])
+def test_help_loads_no_heavy_module(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom runtime.__main__ import main\n"
+        f"try: main({words!r})\nexcept SystemExit as e: assert e.code == 0\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_list_loads_no_heavy_module_either() -> None:
+    code = (
+        "import sys\nfrom runtime.__main__ import main\nmain(['list'])\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_list_has_a_line_for_each_component(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("rapids_train ") for line in lines)
+
+
+def test_show_describes_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "rapids_train"]) == 0
+    text = capsys.readouterr().out
+    assert "model=xgboost" in text
+    assert "python -m runtime.rapids.train" in text
+
+
+def test_a_dry_run_prints_the_exact_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////tmp/x.db")
+    assert main(["run", "rapids_train", "--dry-run", "data=a b", "--model=linear", "--seed=3"]) in (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["show", "rapids_trian"], "component='rapids_trian': is not a component; did you mean 'rapids_train'?"),
+        (["run", "rapids_train", "--dry-run", "modle=linear"], "modle='linear': is not a port; did you mean 'model'?"),
+        (["pipeline", "nowhere.yaml"], "file='nowhere.yaml': does not exist; name a YAML file"),
+        (["pipeline", "x.yaml", "oops"], "argument='oops': is not input=value; write input=value"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_status_2(
+    capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(told)
+    assert len(err.splitlines()) == 1
+
+
+def test_doctor_has_a_row_for_each_thing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    for word in ("Python", "NVIDIA GPU", "docker", "tritonserver", "TAO", "disk", "MLflow", "read-only inputs"):
+        assert word in text
