@@ -92,7 +92,7 @@ def test_the_model_names_its_features_so_their_order_in_the_table_does_not_matte
         (["id_column=trip"], "id_column='trip': is not in the table; did you mean 'trip_id'?"),
     ],
 )
-def test_each_complaint_is_one_line(running, table, tmp_path, capsys, words, said):
+def test_each_complaint_is_one_line(running, table, tmp_path, capsys, words, said):  # noqa: PLR0917 - fixtures, a case
     for protocol in ("http", "grpc"):
         assert ask(running, table, tmp_path, *words, protocol=protocol) == 2
         refused(tmp_path, capsys, said)
