@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,8 +133,12 @@ def _files(folder: Path, config: Any) -> Iterator[Problem]:
     for output in config.output:
         if output.label_filename:
             yield from _labels(folder / output.label_filename, output)
+    dims = {entry.name: list(entry.dims) for entry in config.input}
     for entry in config.model_warmup:
         for name, item in entry.inputs.items():
+            if name not in dims or not _fit(list(item.dims), dims[name]):
+                wrong = f"warms up {name!r} with the dims {list(item.dims)}, the config has {dims.get(name)}"
+                yield Problem(PORT, folder / FILE, wrong, "package the model again")
             if item.input_data_file:
                 yield from _warmup(folder / WARMUP / item.input_data_file, name, item)
 
@@ -224,8 +228,12 @@ def _compare_tensor(path: Path, what: str, ours: Tensor, real: Tensor, rows_are_
         yield Problem(
             PORT, path, f"{where} the type {ours.dtype}, the model has {real.dtype}", "write the model's type"
         )
-    fits = len(ours.dims) == len(dims) and all(-1 in (a, b) or a == b for a, b in zip(ours.dims, dims, strict=True))
-    if not fits:
+    if not _fit(ours.dims, dims):
         yield Problem(
             PORT, path, f"{where} the dims {list(ours.dims)}, the model has {list(dims)}", "write the model's dims"
         )
+
+
+def _fit(ours: Sequence[int], theirs: Sequence[int]) -> bool:
+    """Whether two lists of dims can be the same tensor; -1 is any length."""
+    return len(ours) == len(theirs) and all(-1 in (a, b) or a == b for a, b in zip(ours, theirs, strict=True))

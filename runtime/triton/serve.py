@@ -37,11 +37,11 @@ _PORT_TAKEN = re.compile(r"Socket '[^']*:(\d+)' already in use")
 
 @dataclass(frozen=True)
 class Running:
-    """A server that has loaded its models: where it listens, and how long that took, in seconds."""
+    """A server that has loaded its models: where it listens, its log, and how long loading took, in seconds."""
 
     http: str
     grpc: str
-    pid: int
+    log: Path
     ready_s: float
 
 
@@ -50,23 +50,29 @@ def serving(  # noqa: PLR0913 - what a server has
     server: Server,
     repository: Path,
     models: Sequence[str],
-    log: Path,
     *,
     http_port: int = 0,
     grpc_port: int = 0,
     timeout_s: float = 60.0,
+    as_python: bool = False,
 ) -> Iterator[Running]:
     """Serve `models` of `repository`; a port of 0 is chosen. When the block is left the server is gone.
 
+    `as_python`: serve copies of the ONNX models that run on the python backend.
+
     Raises:
         BadInput: when a port that was asked for is taken.
-        ToolFailed: when the server or a model is not ready within `timeout_s`, with the true cause from its log.
+        ToolFailed: when the server or a model is not ready within `timeout_s`, with the true cause from its log, which
+            is kept in the temporary folder.
     """
     start = time.monotonic()
     ports = _ports(http_port, grpc_port)
     prefix = f"ngcrun-{os.getpid()}-{secrets.token_hex(4)}"
-    with tempfile.TemporaryDirectory(prefix="ngcrun-serve-", ignore_cleanup_errors=True) as work:
+    with tempfile.TemporaryDirectory(prefix="ngcrun-serve-", ignore_cleanup_errors=True) as work, _kept_log():
+        if as_python:
+            repository = python_twins(repository, models, Path(work))
         argv = command(server, repository, backend_folder(server, Path(work)), ports, prefix)
+        log = Path(work) / "server.log"
         try:
             # No grace: SIGTERM takes the server 3 s and more (measured), and nothing of it is kept.
             with vendor.running(argv, log, env=server.env(), grace_s=0) as process, _guarded(process.pid, work, prefix):
@@ -74,9 +80,22 @@ def serving(  # noqa: PLR0913 - what a server has
                 _wait_alive(process, ports[0], log, until)
                 for name in models:
                     _load(process, ports[0], name, log, until)
-                yield Running(f"{HOST}:{ports[0]}", f"{HOST}:{ports[1]}", process.pid, time.monotonic() - start)
+                yield Running(f"{HOST}:{ports[0]}", f"{HOST}:{ports[1]}", log, time.monotonic() - start)
         finally:
             remove_shared_memory(prefix)
+
+
+@contextlib.contextmanager
+def _kept_log() -> Iterator[None]:
+    """Moves the log that a failure speaks of out of the work folder, so that it can still be read."""
+    try:
+        yield
+    except ToolFailed as error:
+        if error.log is not None and error.log.is_file():
+            handle, name = tempfile.mkstemp(prefix="ngcrun-tritonserver-", suffix=".log")
+            os.close(handle)
+            error.log = Path(shutil.copyfile(error.log, name))
+        raise
 
 
 def command(server: Server, repository: Path, backends: Path, ports: tuple[int, int], prefix: str) -> list[str]:
@@ -218,27 +237,20 @@ def _request(port: int, method: str, path: str, timeout_s: float) -> tuple[int, 
         connection.close()
 
 
-def new_log() -> Path:
-    """A file for a server's log outside the outputs: it has to outlive a failure."""
-    handle, name = tempfile.mkstemp(prefix="ngcrun-tritonserver-", suffix=".log")
-    os.close(handle)
-    return Path(name)
-
-
-def with_python_backend(model_folder: Path, work: Path) -> Path:
-    """A repository in `work`: a copy of an ONNX model's folder, same name, same IO, on the python backend."""
+def python_twins(repository: Path, models: Sequence[str], work: Path) -> Path:
+    """A repository in `work` with copies of ONNX models, same names, same IO, that run on the python backend."""
     from runtime.triton import model_config
     from runtime.triton.repository import TEMPLATE
 
-    twin = work / "twin" / model_folder.name
-    shutil.copytree(model_folder, twin)
-    config = model_config.read(twin / model_config.FILE)
-    config.backend = "python"
-    config.platform = ""
-    del config.instance_group[:]
-    config.instance_group.add(kind=2, count=1)  # KIND_CPU
-    config.parameters["numpy_below"].string_value = "2"
-    model_config.write(config, twin)
-    for version in (p for p in twin.iterdir() if p.name.isdigit()):
-        shutil.copyfile(TEMPLATE, version / "model.py")
-    return twin.parent
+    for name in models:
+        twin = work / "twins" / name
+        shutil.copytree(repository / name, twin)
+        config = model_config.read(twin / model_config.FILE)
+        config.backend, config.platform = "python", ""
+        del config.instance_group[:]
+        config.instance_group.add(kind=2, count=1)  # KIND_CPU
+        config.parameters["numpy_below"].string_value = "2"
+        model_config.write(config, twin)
+        for version in (p for p in twin.iterdir() if p.name.isdecimal()):
+            shutil.copyfile(TEMPLATE, version / "model.py")
+    return work / "twins"

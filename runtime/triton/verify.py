@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -142,19 +142,20 @@ def _how(ports: Ports, served: Served) -> tuple[Server | None, str, str]:
 
 
 def _serve(ports: Ports, served: Served, server: Server, golden: Golden, report: Report) -> None:
-    from runtime.triton.serve import new_log, serving, with_python_backend
+    from runtime.triton.serve import serving
 
-    log = new_log()
-    with tempfile.TemporaryDirectory(prefix="ngcrun-verify-") as work:
-        repository = served.folder.parent if report.live == "run" else with_python_backend(served.folder, Path(work))
-        with serving(
-            server, repository, [served.name], log,
-            http_port=ports.http_port, grpc_port=ports.grpc_port, timeout_s=ports.start_timeout_s,
-        ) as running:  # fmt: skip
-            report.server, report.ready_s = str(server.binary), running.ready_s
-            _ask(ports, served, running, golden, report)
-    (ports.report / "server.log").write_bytes(log.read_bytes())
-    log.unlink()
+    with serving(
+        server,
+        served.folder.parent,
+        [served.name],
+        http_port=ports.http_port,
+        grpc_port=ports.grpc_port,
+        timeout_s=ports.start_timeout_s,
+        as_python=report.live == "twin",
+    ) as running:
+        report.server, report.ready_s = str(server.binary), running.ready_s
+        _ask(ports, served, running, golden, report)
+        shutil.copyfile(running.log, ports.report / "server.log")
 
 
 def _ask(ports: Ports, served: Served, running: Running, golden: Golden, report: Report) -> None:

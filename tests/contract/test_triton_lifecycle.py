@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.triton.serve import SHM, new_log, serving
+from runtime.triton.serve import serving
 from runtime.triton.serve_env import find_server
 from tests.fakes import triton_models as models
 from tests.fakes.triton_server import end, left_behind, packaged, processes, shared_memory, start
@@ -77,28 +77,22 @@ def listening(*addresses):
 
 
 def test_a_server_listens_on_this_machine_only_and_its_ports_are_free_afterwards(fare, tmp_path):
-    with serving(find_server(), fare[0], ["fare"], tmp_path / "log") as running:
+    with serving(find_server(), fare[0], ["fare"]) as running:
         port = int(running.http.split(":")[1])
         # 127.0.0.1, and the same as an IPv6 address, which is how gRPC binds it
         assert listening(running.http, running.grpc) == ["0000000000000000FFFF00000100007F", "0100007F"]
         assert left_behind(os.getpid(), within_s=0) != []
     with pytest.raises(ConnectionRefusedError):
         http.client.HTTPConnection("127.0.0.1", port, timeout=2).request("GET", "/v2/health/live")
-    with serving(find_server(), fare[0], ["fare"], tmp_path / "log", http_port=port) as again:
+    with serving(find_server(), fare[0], ["fare"], http_port=port) as again:
         assert again.http == f"127.0.0.1:{port}"
     assert left_behind(os.getpid()) == []
 
 
 def test_two_servers_run_side_by_side(fare, tmp_path):
     with (
-        serving(find_server(), fare[0], ["fare"], tmp_path / "a") as one,
-        serving(find_server(), fare[0], ["fare"], tmp_path / "b") as two,
+        serving(find_server(), fare[0], ["fare"]) as one,
+        serving(find_server(), fare[0], ["fare"]) as two,
     ):
         assert len({one.http, one.grpc, two.http, two.grpc}) == 4
     assert left_behind(os.getpid()) == []
-
-
-def test_a_log_is_outside_the_outputs_so_that_it_outlives_a_failure():
-    log = new_log()
-    assert log.parent != SHM
-    log.unlink()

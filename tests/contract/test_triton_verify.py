@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import socket
+import tempfile
 import time
 
 import numpy as np
@@ -25,6 +27,15 @@ def fare(tmp_path_factory):
     """(repository, golden) of an XGBoost model on the python backend."""
     folder = tmp_path_factory.mktemp("fare")
     return packaged(folder, models.model_folder(folder / "m", "xgboost"), "model_name=fare", "max_batch_size=128")
+
+
+@pytest.fixture(autouse=True)
+def kept_logs(tmp_path_factory, monkeypatch):
+    """Where the logs of failed servers are kept while testing; the folder must hold nothing else afterwards."""
+    folder = tmp_path_factory.mktemp("logs")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert all(path.name.startswith("ngcrun-tritonserver-") for path in folder.iterdir())
 
 
 def run(tmp_path, repository, *words):
@@ -160,22 +171,24 @@ CANNOT_LOAD = {
 
 
 @pytest.mark.parametrize("how", CANNOT_LOAD)
-def test_a_server_that_never_gets_ready_fails_in_time_with_the_true_cause(tmp_path, capsys, fare, how):
+def test_a_server_that_never_gets_ready_fails_in_time_with_the_true_cause(tmp_path, capsys, fare, kept_logs, how):
     text, said, cause = CANNOT_LOAD[how]
     repository = copied(tmp_path, fare)
     (repository / "fare" / "1" / "model.py").write_text(text)
     assert run(tmp_path, repository, f"golden={fare[1]}", f"start_timeout_s={3 if how == 'hangs' else 30}") == 3
     lines = refused(tmp_path, capsys, said)
     assert cause in lines[0]
+    (log,) = kept_logs.iterdir()
+    assert lines[0].endswith(f"; log: {log}")
 
 
 def test_a_load_that_would_hang_for_ever_is_told_from_the_log(tmp_path, fare):
     repository = copied(tmp_path, fare)
     (repository / "fare" / "1" / "model.py").unlink()
-    log, start = tmp_path / "log", time.monotonic()
+    start = time.monotonic()
     with (
-        pytest.raises(ToolFailed, match="model 'fare' cannot load: Python model file not found in '.*/1/model.py'"),
-        serving(find_server(), repository, ["fare"], log),
+        pytest.raises(ToolFailed, match=r"model 'fare' cannot load: Python model file not found in '.*/1/model.py'"),
+        serving(find_server(), repository, ["fare"]),
     ):
         pass
     assert time.monotonic() - start < 15
@@ -194,8 +207,8 @@ def test_a_config_that_the_server_refuses_is_told_from_the_log(tmp_path, fare, c
     path = repository / "fare" / "config.pbtxt"
     path.write_text(change(path.read_text()))
     with (
-        pytest.raises(ToolFailed, match="model 'fare' cannot load: .*" + said),
-        serving(find_server(), repository, ["fare"], tmp_path / "log"),
+        pytest.raises(ToolFailed, match="model 'fare' cannot load: .*" + re.escape(said)),
+        serving(find_server(), repository, ["fare"]),
     ):
         pass
 

@@ -20,10 +20,8 @@ from runtime.triton.serve_env import find_server
 @contextlib.contextmanager
 def server(repository: Path, *models: str) -> Iterator[serve.Running]:
     """A real server with `models` loaded. Without one on this machine the test fails: `python -m runtime.triton.serve_env`."""
-    log = serve.new_log()
-    with serve.serving(find_server(), repository, models, log, timeout_s=60) as running:
+    with serve.serving(find_server(), repository, models) as running:
         yield running
-    log.unlink()
 
 
 def packaged(folder: Path, model: Path, *words: str) -> tuple[Path, Path]:

@@ -1,0 +1,144 @@
+"""The static part of triton_verify: each disagreement between a repository and its model, without a server."""
+
+import pytest
+
+from runtime.errors import BadInput
+from runtime.execute import main
+from runtime.triton import model_config
+from runtime.triton.check import check_repository
+from runtime.triton.package import package
+from runtime.triton.verify import verify
+from tests.fakes import triton_models as models
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository with the model `fare`: a random forest for the fil backend."""
+    return made(tmp_path, "xgboost")
+
+
+def made(tmp_path, learner, *words):
+    models.model_folder(tmp_path / "m", learner)
+    targets = [f"repository={tmp_path / 'repo'}", f"golden={tmp_path / 'golden'}"]
+    assert main(package, [f"model={tmp_path / 'm'}", *targets, "model_name=fare", "target=ngc", *words]) == 0
+    return tmp_path / "repo"
+
+
+def edited(repository, change):
+    path = repository / "fare" / "config.pbtxt"
+    config = model_config.read(path)
+    change(config)
+    path.write_text(model_config.to_text(config))
+
+
+def findings(repository, name=None):
+    with pytest.raises(BadInput) as caught:
+        check_repository(repository, name)
+    return [problem.line() for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("learner", ["xgboost", "random_forest", "linear", "classifier"])
+@pytest.mark.parametrize("backend", ["native", "python"])
+def test_what_package_writes_has_no_findings(tmp_path, learner, backend):
+    served = check_repository(made(tmp_path, learner, f"backend={backend}"))
+    assert (served.name, served.versions) == ("fare", (1,))
+
+
+EDITS = [
+    (
+        lambda c: c.input[0].dims.__setitem__(0, 5),
+        "gives input 'input__0' the dims [5], the model has [4]; write the model's dims",
+    ),
+    (lambda c: c.output[0].dims.append(2), "gives output 'output__0' the dims [1, 2], the model has [1]"),
+    (lambda c: setattr(c.input[0], "data_type", 12), "gives input 'input__0' the type FP64, the model has FP32"),
+    (
+        lambda c: setattr(c.input[0], "name", "input_0"),
+        "has an input 'input_0' that the model lacks; did you mean 'input__0'?",
+    ),
+    (lambda c: setattr(c.output[0], "name", "price"), "has an output 'price' that the model lacks; known: output__0"),
+    (lambda c: setattr(c, "name", "taxi"), "names the model 'taxi', its folder is 'fare'; make the two the same"),
+    (lambda c: setattr(c, "backend", ""), "names no backend; write backend: one of onnxruntime, fil, python"),
+    (lambda c: setattr(c, "backend", "onnxruntime"), "lacks model.onnx, which the onnxruntime backend reads"),
+    (lambda c: c.dynamic_batching.preferred_batch_size.append(4096), "prefers batches of 4096, max_batch_size is 1024"),
+    (lambda c: setattr(c, "max_batch_size", -1), "has max_batch_size -1"),
+    (lambda c: c.input[0].dims.__setitem__(0, 0), "gives 'input__0' the dims [0]; write positive dims"),
+    (
+        lambda c: setattr(c.output[0], "label_filename", "no.txt"),
+        "is the labels file of 'output__0' and does not exist",
+    ),
+    (
+        lambda c: setattr(c.model_warmup[0].inputs["input__0"], "input_data_file", "no"),
+        "is the warm-up of 'input__0' and does not exist",
+    ),
+    (lambda c: c.model_warmup[0].inputs["input__0"].dims.append(2), "holds 16 bytes, FP32 [4, 2] takes 32"),
+    (
+        lambda c: c.model_warmup[0].inputs["input__0"].dims.append(2),
+        "warms up 'input__0' with the dims [4, 2], the config has [4]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), EDITS)
+def test_each_disagreement_is_found(repository, change, said):
+    edited(repository, change)
+    assert any(said in line for line in findings(repository)), findings(repository)
+
+
+def test_all_findings_come_at_once_as_one_line_each(tmp_path, repository, capsys):
+    edited(
+        repository,
+        lambda c: (setattr(c, "name", "taxi"), c.input[0].dims.__setitem__(0, 5), c.output[0].dims.append(2)),
+    )
+    assert main(verify, [f"repository={repository}", f"report={tmp_path / 'report'}"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5  # name, input, output, and that the two warm-ups no longer fit the input
+    assert all(line.startswith("triton_verify: repository='") for line in lines)
+    assert not (tmp_path / "report").exists()
+
+
+def test_files_that_are_missing_or_broken_are_found(tmp_path, repository):
+    model = repository / "fare" / "1" / "checkpoint.tl"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:500])
+    assert "cannot be read (" in findings(repository)[0]
+    model.unlink()
+    assert "lacks checkpoint.tl, which the fil backend reads" in findings(repository)[0]
+    model.parent.rename(repository / "fare" / "v1")
+    assert "has no version folder (found: v1); name it by a whole number" in findings(repository)[0]
+    (repository / "fare" / "config.pbtxt").write_text("max_batch_size: eight")
+    assert (
+        "is no model configuration: 1:17 : 'max_batch_size: eight': Couldn't parse integer: eight"
+        in findings(repository)[0]
+    )
+    (repository / "fare" / "config.pbtxt").unlink()
+    assert "has no config.pbtxt; write it with triton_package" in findings(repository)[0]
+
+
+def test_a_truncated_onnx_model_is_found(tmp_path):
+    repository = made(tmp_path, "linear")
+    model = repository / "fare" / "1" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:100])
+    assert "cannot be read (" in findings(repository)[0]
+
+
+def test_labels_that_do_not_match_the_output_are_found(tmp_path):
+    repository = made(tmp_path, "classifier")
+    (repository / "fare" / "probabilities_labels.txt").write_text("short\nlong\nother\n")
+    assert findings(repository) == [
+        f"repository='{repository}/fare/probabilities_labels.txt': has 3 labels, 'probabilities' has 2 values; write one label for each value"
+    ]
+
+
+def test_the_folder_of_one_model_and_a_folder_of_many_say_what_to_do(tmp_path, repository):
+    import shutil
+
+    assert "is the folder of one model, not a repository; name its parent" in findings(repository / "fare")[0]
+    shutil.copytree(repository / "fare", repository / "taxi")
+    assert "holds 2 models: fare, taxi; say which: model_name=NAME" in findings(repository)[0]
+    assert findings(repository, "fair") == [
+        "model_name='fair': is not in the repository; did you mean 'fare'? known: fare, taxi"
+    ]
+    assert check_repository(repository, "fare").name == "fare"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "readme").write_text("x")
+    assert "holds no model folder" in findings(tmp_path / "empty")[0]
