@@ -91,19 +91,18 @@ def _rows_each(config: Any, signature: Signature, wanted: int | None) -> int:
 
 
 def scan(path: Path) -> pl.LazyFrame:
-    """The Parquet or CSV file, or all of one kind in a folder in the order of their names, read lazily."""
+    """The Parquet or CSV file, or all of a folder in the order of their names, read lazily."""
     import polars as pl
 
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.name[0] not in "._")
-    kinds = {p.suffix.lower() for p in files}
+    tables = [p for p in files if p.suffix.lower() in (".parquet", ".csv")]
+    kinds = {p.suffix.lower() for p in tables}
+    if len(kinds) != 1:
+        found = ", ".join(sorted({p.suffix.lower() or p.name for p in files})) or "nothing"
+        raise BadInput.of(PORT, path, f"holds no tables of one kind (found: {found})", "give .parquet or .csv files")
     if kinds == {".parquet"}:
-        return pl.scan_parquet(files)
-    if kinds == {".csv"}:
-        return pl.scan_csv(files, infer_schema_length=10_000)
-    found = ", ".join(sorted(kinds)) or "nothing"
-    raise BadInput.of(
-        PORT, path, f"is not Parquet or CSV alone (found: {found})", "give .parquet or .csv files, not both"
-    )
+        return pl.scan_parquet(tables)
+    return pl.scan_csv(tables, infer_schema_length=10_000)
 
 
 @contextlib.contextmanager

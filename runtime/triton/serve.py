@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime import vendor
-from runtime.errors import BadInput, Problem, ToolFailed
-from runtime.triton.serve_env import Server
+from runtime.errors import BadInput, NgcrunError, Problem, ToolFailed
+from runtime.triton.serve_env import Server, find_server
 
 HOST = "127.0.0.1"
 SHM = Path("/dev/shm")  # noqa: S108 - where the kernel puts POSIX shared memory; nothing is created there by us
@@ -254,3 +254,31 @@ def python_twins(repository: Path, models: Sequence[str], work: Path) -> Path:
         for version in (p for p in twin.iterdir() if p.name.isdecimal()):
             shutil.copyfile(TEMPLATE, version / "model.py")
     return work / "twins"
+
+
+def cli(argv: Sequence[str]) -> int:
+    """`python -m runtime.triton.serve REPOSITORY [-- COMMAND...]`: serve every model while a command runs, or for ever.
+
+    `{http}` and `{grpc}` in the command become the addresses; returns the command's exit status.
+    """
+    folder, command_line = Path(argv[0]) if argv else Path(), list(argv[2:])
+    models = sorted(p.parent.name for p in folder.glob("*/config.pbtxt")) if argv else []
+    if not models or argv[1:2] not in ([], ["--"]):
+        print("usage: python -m runtime.triton.serve REPOSITORY [-- COMMAND...]", file=sys.stderr)
+        return 2
+    try:
+        with serving(find_server(), folder.resolve(), models) as running:
+            print(f"http {running.http}  grpc {running.grpc}  models {', '.join(models)}", flush=True)
+            if not command_line:
+                threading.Event().wait()
+            words = [w.replace("{http}", running.http).replace("{grpc}", running.grpc) for w in command_line]
+            return subprocess.run(words, check=False).returncode
+    except NgcrunError as error:
+        print("\n".join(error.lines("serve")), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(cli(sys.argv[1:]))

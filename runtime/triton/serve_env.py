@@ -226,6 +226,7 @@ def cli() -> int:
     folder = environment_folder()
     try:
         if not _is_complete(folder, [SERVER_PIN, *PINS]):
+            _require_machine()
             print(f"making the serving environment in {folder} (a download of about 90 MB)", flush=True)
         made = make(folder)
         if made:

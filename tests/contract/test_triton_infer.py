@@ -1,5 +1,7 @@
 """triton_infer against a real server, over HTTP and gRPC."""
 
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +12,7 @@ from runtime.execute import main
 from runtime.triton.client import Client, Endpoint
 from runtime.triton.infer import infer
 from tests.fakes import triton_models as models
-from tests.fakes.triton_server import packaged, server
+from tests.fakes.triton_server import left_behind, packaged, server, start
 
 TYPES = {"input__0": "FP32"}
 
@@ -210,3 +212,28 @@ def test_a_stub_that_died_is_told_as_a_failure_of_the_server(tmp_path):
         pytest.raises(ToolFailed, match="is not healthy"),
     ):
         client.infer({"input__0": np.zeros((1, 4), np.float32)}, TYPES)
+
+
+def test_a_command_can_be_run_while_a_repository_is_served(running, table, tmp_path):
+    repository = running[1].parent / "repo"
+    words = [
+        "runtime.triton.infer",
+        f"rows={table}",
+        "url={http}",
+        "model_name=fare",
+        f"predictions={tmp_path / 'out'}",
+    ]
+    process = start("runtime.triton.serve", str(repository), "--", sys.executable, "-m", *words, cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "models fare" in out
+    assert pl.read_parquet(tmp_path / "out").height == 1000
+    assert left_behind(process.pid) == []
+
+
+def test_a_broken_table_is_one_line(running, table, tmp_path, capsys):
+    whole = table.read_bytes()
+    for data in (whole[: len(whole) // 2], b""):
+        table.write_bytes(data)
+        assert ask(running, table, tmp_path) == 2
+        refused(tmp_path, capsys, "cannot be read (")

@@ -86,13 +86,13 @@ def test_answers_become_columns_named_after_what_they_are():
     assert (two.columns, two["label"].to_list()) == (["label", "p_0", "p_1", "p_2"], ["a", "b"])
 
 
-def test_tables_are_parquet_or_csv_alone(tmp_path):
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(BadInput, match=r"is not Parquet or CSV alone \(found: \.txt\); give"):
+def test_tables_are_parquet_or_csv_but_not_both(tmp_path):
+    (tmp_path / "features.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"holds no tables of one kind \(found: \.json\); give"):
         scan(tmp_path)
-    (tmp_path / "a.txt").rename(tmp_path / "b.csv")
+    (tmp_path / "b.csv").write_text("x\n1\n")
     pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(BadInput, match=r"found: \.csv, \.parquet"):
+    with pytest.raises(BadInput, match=r"found: \.csv, \.json, \.parquet"):
         scan(tmp_path)
     (tmp_path / "b.csv").unlink()
     assert scan(tmp_path).collect().height == 1
