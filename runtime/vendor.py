@@ -14,7 +14,7 @@ from pathlib import Path
 
 from runtime.errors import TAIL_LINES, ToolFailed
 
-LAST_BREATH_S = 1.0  # a killed process may finish a system call, and a zombie may wait for a lazy init
+LAST_BREATH_S = 1.0  # a killed process may finish the system call that it is in
 LAUNCHER = Path(__file__).with_name("launch.py")
 
 
@@ -75,12 +75,19 @@ def stop(process: subprocess.Popen[bytes], grace_s: float = 8.0) -> None:
         time.sleep(0.005)
 
 
-def _group_exists(pid: int) -> bool:
+def _group_exists(group: int) -> bool:
+    """Whether a process of the group still runs; a zombie does not, though it may wait long for a lazy init."""
     try:
-        os.killpg(pid, 0)
+        os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):
         return False
-    return True
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # "pid (name) state ppid pgrp ...", and the name may hold anything. Source: man 5 proc
+            state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(pgrp) == group and state != "Z":
+                return True
+    return False
 
 
 def run(
