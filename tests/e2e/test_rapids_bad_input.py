@@ -97,7 +97,7 @@ PREPARE = {
     "missing_named_column": (
         lambda at: CSV / "yellow_2016.csv",
         ["columns.fare=price"],
-        "yellow_2016 lacks price; ",
+        "not found price of schema yellow_2016; ",
     ),
     "wrong_type": (
         lambda at: edited(at / "a.csv", column("fareAmount", "much")),
@@ -192,7 +192,7 @@ def test_all_files_in_no_known_schema_are_told_at_once(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert ["a.csv" in lines[0], "b.csv" in lines[1], len(lines)] == [True, True, 2]
     assert "found x, y; " in lines[0]
-    assert "tlc_yellow lacks tpep_pickup_datetime, tpep_dropoff_datetime, fare_amount, trip_distance" in lines[0]
+    assert "tpep_pickup_datetime, tpep_dropoff_datetime, fare_amount, trip_distance of schema tlc_yellow" in lines[0]
 
 
 def test_transform_refuses_when_no_row_is_left(tmp_path, capsys, good):
