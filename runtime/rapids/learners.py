@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class XGBoost:
     """Gradient boosted trees; missing values are left to XGBoost."""
 
-    rounds: int = 300
+    rounds: int = 100
     max_depth: int = 8
     learning_rate: float = 0.1
     min_child_weight: float = 1.0

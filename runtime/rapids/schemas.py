@@ -139,7 +139,7 @@ class Recognised:
 
 
 def recognise(header: list[str], wanted: Columns) -> Recognised | list[str]:
-    """The schema of a file by its header alone; else, for each schema tried, `<name> lacks <columns>`, nearest first.
+    """The schema of a file by its header alone; else, for each schema tried, `<columns> of <name>`, nearest first.
 
     Names set in `wanted` come before those of a schema. When `wanted` names every required column, it is tried alone.
     """
@@ -152,7 +152,8 @@ def recognise(header: list[str], wanted: Columns) -> Recognised | list[str]:
         # A name that the user wrote must be there even if its column is not required.
         absent = [sources[n] for n in sources if sources[n] not in header and (n in REQUIRED or n in own)]
         if absent:
-            misses.append((len(absent), f"{schema} lacks {', '.join(absent)}"))
+            tried_as = "your columns" if schema == "columns" else f"schema {schema}"
+            misses.append((len(absent), f"{', '.join(absent)} of {tried_as}"))
         else:
             found.append(Recognised(schema, {n: s for n, s in sources.items() if s in header}))
     if found:  # the fullest match: schemas share the names of their required columns
@@ -167,7 +168,7 @@ def unknown_schema(file: str, header: list[str], misses: list[str], separator: s
         wrong = f"has one column, named {header[0][:60]!r}: its cells are not separated by a {separator}"
         return Problem("trips", file, wrong, f"set separator={other}")
     found = ", ".join(header[:30]) + (", ..." if len(header) > 30 else "")
-    wrong = f"is in no known schema: found {found}; {'; '.join(misses)}"
+    wrong = f"is in no known schema: found {found}; not found {'; '.join(misses)}"
     return Problem(
         "trips", file, wrong, "name its columns, such as columns.fare=NAME, or give a file in a known schema"
     )

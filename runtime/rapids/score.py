@@ -52,7 +52,8 @@ def score(ports: Ports, metrics: Metrics) -> None:
     total, wrong = figures.Sums(), dict.fromkeys(WRONG, 0)
     sample: list[pl.DataFrame] = []
     for bucket in _buckets(max(rows.values())):  # each reads two columns of both tables
-        pairs = _pairs(engine, predicted.filter(bucket), truth.filter(bucket), wrong)
+        with tables.reading("predictions or truth", ports.predictions):
+            pairs = _pairs(engine, predicted.filter(bucket), truth.filter(bucket), wrong)
         total = figures.add(total, figures.sums(pairs["__true"].to_numpy(), pairs["__predicted"].to_numpy(), centre))
         sample.append(pairs.gather_every(max(1, -(-rows["truth"] // PLOT_POINTS))))
     _require_match(ports, rows["truth"], wrong)

@@ -86,6 +86,7 @@ class RawTable:
             schema=dict.fromkeys(self.header, pl.String),
             truncate_ragged_lines=True,  # those rows are found by `ragged_rows` and dropped by number
             row_index_name=row_number,
+            encoding="utf8-lossy",  # a byte that is no UTF-8 spoils its cell, not the file
         )
 
 
@@ -96,7 +97,7 @@ def open_raw(port: str, path: Path, separator: str) -> RawTable:
     with reading(port, path):
         if path.suffix.lower() == ".parquet":
             return RawTable(path, dict(pl.read_parquet_schema(path)), separator)
-        lazy = pl.scan_csv(path, separator=separator, infer_schema=False, n_rows=0)
+        lazy = pl.scan_csv(path, separator=separator, infer_schema=False, n_rows=0, encoding="utf8-lossy")
         return RawTable(path, dict(lazy.collect_schema()), separator)
 
 

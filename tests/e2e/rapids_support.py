@@ -47,3 +47,23 @@ def logged(path: Path, kind: str = "metric") -> dict[str, Any]:
 def table(folder: Path) -> pl.DataFrame:
     """All rows of a Parquet dataset, its parts in order."""
     return pl.read_parquet(sorted(folder.glob("*.parquet")))
+
+
+def truncated(path: Path, source: Path) -> Path:
+    data = source.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+def assert_refused(capsys, out: list[Path], text: str, status: int) -> None:
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.err.count("\n") == 1, captured.err
+    assert text in captured.err
+    assert_nothing_written(out)
+
+
+def assert_nothing_written(out: list[Path]) -> None:
+    for path in out:
+        assert not path.exists()
+        assert not [p for p in path.parent.iterdir() if ".partial" in p.name]

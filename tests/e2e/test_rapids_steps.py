@@ -108,6 +108,16 @@ def test_a_quoted_separator_is_text_and_not_a_ragged_row(tmp_path, metrics_file)
     assert (metrics["rows_read"], metrics["rows_kept"], metrics["rows_dropped_ragged"]) == (500, 499, 1)
 
 
+def test_bytes_that_are_no_utf_8_spoil_their_cell_and_not_the_file(tmp_path, metrics_file):
+    lines = (CSV / "yellow_2016.csv").read_bytes().split(b"\n")
+    lines[1] = lines[1].replace(b",N,", b",\xe9,")  # a column that is not read
+    lines[2] = lines[2].replace(b"2016-", b"\xe9016-")
+    (tmp_path / "trips.csv").write_bytes(b"\n".join(lines))
+    assert run(prepare, trips=tmp_path / "trips.csv", prepared=tmp_path / "out") == 0
+    metrics = logged(metrics_file)
+    assert (metrics["rows_kept"], metrics["rows_dropped_bad_pickup_at"]) == (499, 1)
+
+
 def test_columns_can_be_named_on_the_command_line(tmp_path):
     text = (CSV / "yellow_2016.csv").read_text().replace("fareAmount", "price")
     (tmp_path / "trips.csv").write_text(text)

@@ -67,7 +67,7 @@ def test_every_canonical_column_has_one_field_and_every_schema_names_the_require
 def test_an_unknown_header_is_answered_with_what_each_schema_lacks_the_nearest_first():
     misses = recognise(["tpep_pickup_datetime", "fare_amount", "trip_distance"], Columns())
     assert isinstance(misses, list)
-    assert misses[0] == "tlc_yellow lacks tpep_dropoff_datetime"
+    assert misses[0] == "tpep_dropoff_datetime of schema tlc_yellow"
     assert len(misses) == len(SCHEMAS)
 
 
@@ -76,7 +76,7 @@ def test_columns_that_are_all_named_need_no_schema():
     assert recognise(["a", "b", "c", "d"], named) == Recognised(
         "columns", {"pickup_at": "a", "dropoff_at": "b", "fare_usd": "c", "trip_distance_mi": "d"}
     )
-    assert recognise(["a", "b", "c"], named) == ["columns lacks d"]
+    assert recognise(["a", "b", "c"], named) == ["d of your columns"]
 
 
 cells = st.lists(st.text("01", max_size=2), min_size=1, max_size=5)
