@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import venv
@@ -28,6 +29,9 @@ PEERS = {
     "torchx": ["torchx==0.7.0"],
     "nemo": ["nemo-run==0.11.1", "leptonai==0.27.3"],
 }
+
+# It looks for uv whatever the backend, and says so to people who never asked for it.
+logging.getLogger("nox").addFilter(lambda record: "uv binary not found" not in record.getMessage())
 
 nox.options.sessions = ["lint", "types", "tests", "specs", "docs", "e2e"]
 nox.options.default_venv_backend = "none"

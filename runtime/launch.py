@@ -54,7 +54,8 @@ def main(words: "list[str]") -> int:
         return 0
     split = words.index("--")
     parent, paths, argv = int(words[0]), words[1:split], words[split + 1 :]
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above took effect
         return NOT_STARTED
     if paths:

@@ -24,7 +24,9 @@ def plan(component: Component, words: Sequence[str], folder: Path, cwd: Path) ->
     outputs = [n for n, p in component.all_ports().items() if isinstance(p.marker, Output) and n not in request.values]
     argv = (sys.executable, "-m", component.module, *words, *(f"--{name}={folder / name}" for name in outputs))
     uri = store_uri(folder.parent)
-    return Command(argv, cwd, {"MLFLOW_TRACKING_URI": uri} if uri else {})
+    # One that the caller has set is inherited: it may hold a password, and a Command is printed.
+    ours = uri is not None and "MLFLOW_TRACKING_URI" not in os.environ
+    return Command(argv, cwd, {"MLFLOW_TRACKING_URI": str(uri)} if ours else {})
 
 
 def run(component: Component, words: Sequence[str], *, dry_run: bool) -> int:
@@ -34,7 +36,7 @@ def run(component: Component, words: Sequence[str], *, dry_run: bool) -> int:
     if dry_run:
         print(command.text())
         return 0
-    if "MLFLOW_TRACKING_URI" in command.env and command.env["MLFLOW_TRACKING_URI"].startswith("sqlite:"):
+    if "MLFLOW_TRACKING_URI" in command.env:
         folder.parent.mkdir(exist_ok=True)
     return _become(command)
 

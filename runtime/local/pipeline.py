@@ -16,7 +16,7 @@ from runtime.local.document import shown
 from runtime.local.engine import Engine, State
 from runtime.local.plan import plan
 from runtime.local.record import Record, link_outputs, new_folder
-from runtime.local.track import Tracker, store_uri
+from runtime.local.track import Tracker, shown_uri, store_uri
 
 _EXIT = {"completed": 0, "canceled": 130}
 
@@ -83,7 +83,7 @@ def _say_how_it_went(
         "report": shown(folder / "report.html"),
     }
     if tracker is not None and not tracker.failed:
-        rows["mlflow"] = f"{tracker.uri} (experiment {tracker.experiment}, run {tracker.parent_id})"
+        rows["mlflow"] = f"{shown_uri(tracker.uri)} (experiment {tracker.experiment}, run {tracker.parent_id})"
     width = max(map(len, rows))
     for name, text in rows.items():
         print(f"  {name:<{width}}  {text}")

@@ -16,7 +16,7 @@ import runtime
 from runtime.local.engine import State
 from runtime.local.graph import Graph
 from runtime.local.plan import Planned
-from runtime.local.track import Tracker
+from runtime.local.track import Tracker, shown_uri
 
 
 def new_folder(runs: Path, name: str) -> Path:
@@ -55,7 +55,11 @@ class Record:
     def write(self, states: Mapping[str, State], status: str, tracker: Tracker | None) -> None:
         """Write `run.json` as of now."""
         steps = [self._step(name, state, tracker) for name, state in states.items()]
-        store = {"tracking_uri": tracker.uri, "run_id": tracker.parent_id} if tracker and not tracker.failed else None
+        store = (
+            {"tracking_uri": shown_uri(tracker.uri), "run_id": tracker.parent_id}
+            if tracker and not tracker.failed
+            else None
+        )
         data = self._head | {"status": status, "written": _clock(time.time()), "mlflow": store, "steps": steps}
         partial = self.folder / ".run.json.partial"
         partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

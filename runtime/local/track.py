@@ -1,4 +1,4 @@
-"""The MLflow runs of a pipeline: one parent, one child a step, made on a thread while the first steps get ready.
+"""The MLflow runs of a pipeline: one parent, one child a step, kept on a thread of their own.
 
 A step finds its run as in an AzureML job: through MLFLOW_TRACKING_URI and MLFLOW_RUN_ID. A server that does not answer
 costs the pipeline `WAIT_S` seconds once, and a warning; never the work.
@@ -12,12 +12,13 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 WAIT_S = 30.0
-_MLFLOW_STATUS = {"completed": "FINISHED", "canceled": "KILLED", "skipped": "KILLED"}
+_MLFLOW_STATUS = {"completed": "FINISHED", "canceled": "KILLED"}
 
 
 def store_uri(runs: Path) -> str | None:
@@ -33,17 +34,19 @@ class Tracker:
     """Records one pipeline; every method returns at once, except `environment`, which waits for the step's run."""
 
     def __init__(self, uri: str, experiment: str, steps: Sequence[str], params: Mapping[str, str]) -> None:
-        self.uri, self.experiment, self.steps, self.params = uri, experiment, list(steps), dict(params)
+        self.uri, self.experiment, self.params = uri, experiment, dict(params)
         self.run_ids: dict[str, str] = {}
         self.parent_id = ""
         self.failed = ""
         self._made = {step: threading.Event() for step in steps}
-        self._ended: queue.SimpleQueue[tuple[str, str, dict[str, float]]] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[Callable[[Any], None]] = queue.SimpleQueue()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
     def environment(self, step: str) -> dict[str, str]:
         """What the step needs to report to its own run; empty when there is no store to report to."""
+        self._todo.put(lambda client: self._begin(client, step))
         if not self.failed and not self._made[step].wait(WAIT_S):
             self._give_up(f"no answer within {WAIT_S:.0f} s")
         if self.failed:
@@ -52,53 +55,64 @@ class Tracker:
         return names | {"MLFLOW_EXPERIMENT_NAME": self.experiment}
 
     def ended(self, step: str, status: str, figures: Mapping[str, float]) -> None:
-        """A step has ended: `status` is the engine's word for how."""
-        self._ended.put((step, _MLFLOW_STATUS.get(status, "FAILED"), dict(figures)))
+        """A step has ended: `status` is the engine's word for how. One that never began has no run."""
+        self._todo.put(lambda client: self._end(client, self.run_ids.get(step, ""), status, figures))
 
     def close(self, status: str, figures: Mapping[str, float]) -> None:
         """End the parent run and wait for the store, at most `WAIT_S` seconds."""
-        self._ended.put(("", _MLFLOW_STATUS.get(status, "FAILED"), dict(figures)))
+
+        def last(client: Any) -> None:
+            self._end(client, self.parent_id, status, figures)
+            self._ended = True
+
+        self._todo.put(last)
         self._thread.join(0.0 if self.failed else WAIT_S)
 
     def _give_up(self, why: str) -> None:
         if not self.failed:
             self.failed = why
-            print(f"warning: metrics: MLflow at {self.uri.split('?')[0]}: {why}; the pipeline goes on", file=sys.stderr)
+            print(f"warning: metrics: MLflow at {shown_uri(self.uri)}: {why}; the pipeline goes on", file=sys.stderr)
         for event in self._made.values():
             event.set()
 
     def _run(self) -> None:
         try:
-            client = self._make_runs()
-            while True:
-                step, status, figures = self._ended.get()
-                run_id = self.run_ids[step] if step else self.parent_id
-                self._figures(client, run_id, figures)
-                client.set_terminated(run_id, status)
-                if not step:
-                    return
+            from runtime.tracking import experiment_id, new_client
+
+            client = new_client(self.uri)
+            experiment = experiment_id(client, self.experiment)
+            self.parent_id = self._new_run(client, experiment, self.experiment, {})
+            for name, value in self.params.items():
+                client.log_param(self.parent_id, name, value[:500])
+            while not self._ended:
+                self._todo.get()(client)
         except Exception as error:
             self._give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300])
 
-    def _make_runs(self) -> Any:
-        from runtime.tracking import experiment_id, new_client
+    def _new_run(self, client: Any, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+        tags = {"mlflow.source.name": "ngcrun pipeline", "mlflow.source.type": "LOCAL", **tags}
+        run = client.create_run(experiment, run_name=name, tags=tags, start_time=int(time.time() * 1000))
+        return str(run.info.run_id)
 
-        client = new_client(self.uri)
-        experiment = experiment_id(client, self.experiment)
-        parent = client.create_run(experiment, run_name=self.experiment, start_time=int(time.time() * 1000))
-        self.parent_id = parent.info.run_id
-        for step in self.steps:
-            # Source of the tag that nests runs: mlflow/utils/mlflow_tags.py (3.15.0)
-            tags = {"mlflow.parentRunId": self.parent_id}
-            run = client.create_run(experiment, run_name=step, tags=tags, start_time=int(time.time() * 1000))
-            self.run_ids[step] = run.info.run_id
-            self._made[step].set()
-        for name, value in self.params.items():
-            client.log_param(self.parent_id, name, value[:500])
-        return client
+    def _begin(self, client: Any, step: str) -> None:
+        experiment = client.get_run(self.parent_id).info.experiment_id
+        # Source of the tag that nests runs: mlflow/utils/mlflow_tags.py (3.15.0)
+        self.run_ids[step] = self._new_run(client, experiment, step, {"mlflow.parentRunId": self.parent_id})
+        self._made[step].set()
 
-    def _figures(self, client: Any, run_id: str, figures: Mapping[str, float]) -> None:
+    def _end(self, client: Any, run_id: str, status: str, figures: Mapping[str, float]) -> None:
         from mlflow.entities import Metric
 
+        if not run_id:
+            return
         now = int(time.time() * 1000)
         client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in figures.items()])
+        client.set_terminated(run_id, _MLFLOW_STATUS.get(status, "FAILED"))
+
+
+def shown_uri(uri: str) -> str:
+    """The URI without a user name, a password or a query, any of which may be a secret."""
+    parts = urllib.parse.urlsplit(uri)
+    if not parts.netloc:
+        return uri.partition("?")[0]
+    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from runtime import catalog, single
 from runtime.__main__ import main
 
 HEAVY = ("hydra", "omegaconf", "torch", "cudf", "polars", "mlflow", "azure", "rich", "yaml", "numpy", "pandas")
@@ -46,8 +49,16 @@ def test_show_describes_one(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_dry_run_prints_the_exact_command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////tmp/x.db")
-    assert main(["run", "rapids_train", "--dry-run", "data=a b", "--model=linear", "--seed=3"]) in (0, 2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1/")
+    assert main(["run", "rapids_score", "--dry-run", "predictions=a b", "--truth=t", "report=r"]) == 0
+    command = f"{sys.executable} -m runtime.rapids.score 'predictions=a b' --truth=t report=r"
+    assert capsys.readouterr().out == f"cd {shlex.quote(str(Path.cwd()))} &&\nenv \\\n  {command}\n"
+
+
+def test_a_run_without_outputs_bound_gets_a_run_folder_and_a_store(tmp_path: Path) -> None:
+    command = single.plan(catalog.find("rapids_score"), ["predictions=p", "truth=t"], tmp_path / "runs" / "x", tmp_path)
+    assert command.argv[3:] == ("predictions=p", "truth=t", f"--report={tmp_path / 'runs' / 'x' / 'report'}")
+    assert command.env == {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"}
 
 
 @pytest.mark.parametrize(

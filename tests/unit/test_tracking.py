@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runtime.local.track import shown_uri
+from runtime.metrics import Record
+from runtime.tracking import MlflowRun, artifact_location, flatten
+
+
+class AzureLimits:
+    """A stand-in for a client of AzureML's store: refuses what AzureML refuses (docs: resource-limits-capacity)."""
+
+    def __init__(self) -> None:
+        self.metrics: list[Any] = []
+        self.params: dict[str, str] = {}
+
+    def log_batch(self, _run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
+        assert len(metrics) <= 200
+        assert len(params) <= 100
+        self.metrics += metrics
+        self.params |= {p.key: p.value for p in params}
+        assert len(self.params) <= 200
+        assert all(len(v) <= 500 for v in self.params.values())
+
+
+def test_what_azureml_refuses_is_never_sent() -> None:
+    run = MlflowRun("step", {"MLFLOW_TRACKING_URI": "azureml://x", "MLFLOW_RUN_ID": "r"})
+    run._client = client = AzureLimits()
+    run.write([Record("metric", "loss", float(i), i, 0) for i in range(1000)])
+    run.write([Record("param", f"p{i}", "x" * 900, 0, 0) for i in range(150)])
+    run.write([Record("param", f"q{i}", "x", 0, 0) for i in range(150)])
+    run.close("FINISHED")
+    assert [m.step for m in client.metrics] == list(range(1000))
+    assert len(client.params) == 200
+
+
+def test_nested_settings_become_dotted_names() -> None:
+    assert flatten({"a": 1, "b": {"c": True, "d": None}, "e": None}) == {"a": "1", "b.c": "True"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sqlite:////home/a/mlflow.db", "sqlite:////home/a/mlflow.db"),
+        ("https://me:secret@host:5000/path?sig=abc", "https://host:5000/path"),
+        ("azureml://host/mlflow/v1.0/subscriptions/s?token=x", "azureml://host/mlflow/v1.0/subscriptions/s"),
+    ],
+)
+def test_a_store_is_shown_without_its_secrets(uri: str, shown: str) -> None:
+    assert shown_uri(uri) == shown
+
+
+def test_artifacts_stand_beside_a_sqlite_store() -> None:
+    assert artifact_location("sqlite:////data/mlflow.db") == "file:///data/mlartifacts"
+    assert artifact_location("https://host") is None
