@@ -159,9 +159,9 @@ def literal(value: Any, port: Mapping[str, Any]) -> tuple[str, str] | None:
     if choices and text not in choices:
         return "is not a choice", nearest(text, choices)
     if kind in ("integer", "number"):
-        if "min" in port and float(text) < float(port["min"]):
+        if port.get("min") is not None and float(text) < float(port["min"]):
             return f"is below the minimum {port['min']}", "give a larger number"
-        if "max" in port and float(text) > float(port["max"]):
+        if port.get("max") is not None and float(text) > float(port["max"]):
             return f"is above the maximum {port['max']}", "give a smaller number"
     return None
 
