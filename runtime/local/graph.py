@@ -94,6 +94,9 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
             continue
         before = inputs[name]
         kind = before.type if before else "string"
+        if kind in DATA_TYPES and not text:
+            problems.append(Problem(name, text, "is empty", f"name an existing {kind.removeprefix('uri_')}"))
+            continue
         inputs[name] = Value(Path(text).resolve() if kind in DATA_TYPES else text, kind)
     steps: dict[str, Step] = {}
     scope = Scope(doc, "", inputs)
