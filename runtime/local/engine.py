@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import threading
@@ -186,10 +187,26 @@ class Engine:
 def prepare(planned: Planned) -> None:
     """Make the step's folders: its working folder, and each output as AzureML would (a folder; a file's parent)."""
     planned.command.cwd.mkdir(parents=True)
+    if planned.code is not None:
+        copy_code(planned.code, planned)
     for port, path in planned.outputs.items():
         declared = planned.step.spec["outputs"][port] or {}
         folder = path.parent if declared.get("type") == "uri_file" else path
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def copy_code(code: Path, planned: Planned) -> None:
+    """Fill the working folder with a copy of the component's `code`, without what holds the run folder itself."""
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        own = {name for name in names if planned.folder.is_relative_to(Path(folder, name))}
+        return own | ({".git", "__pycache__"} & set(names))
+
+    try:
+        shutil.copytree(code, planned.command.cwd, ignore=left_out, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+    except OSError as error:  # shutil.Error is one too, and holds a list of (from, to, why)
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        raise ToolFailed(f"code {str(code)!r} cannot be copied ({why})") from error
 
 
 def watched_inputs(planned: Planned) -> list[Path]:

@@ -54,7 +54,7 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
     _cancel_as_ctrl_c()
     with screen.live(engine, planned):
         status = engine.run()
-    outputs = link_outputs(graph, planned, folder)
+    outputs = link_outputs(graph, planned, engine.states, folder)
     record.write(engine.states, status, tracker)  # before the wait for the store, which may be cut short
     if tracker is not None:
         tracker.close(status, {"steps": len(planned)})

@@ -95,12 +95,14 @@ class Record:
         }
 
 
-def link_outputs(graph: Graph, planned: Mapping[str, Planned], folder: Path) -> dict[str, Path]:
-    """Link the pipeline's named outputs below `<run>/outputs/`; returns each that was written."""
+def link_outputs(
+    graph: Graph, planned: Mapping[str, Planned], states: Mapping[str, State], folder: Path
+) -> dict[str, Path]:
+    """Link the pipeline's named outputs below `<run>/outputs/`; returns each whose step completed."""
     linked = {}
     for name, source in graph.outputs.items():
         target = planned[source.step].outputs[source.port]
-        if target.exists():
+        if states[source.step].status == "completed":
             link = folder / "outputs" / name
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(os.path.relpath(target, link.parent))

@@ -92,6 +92,14 @@ def test_the_same_component_of_a_wrong_shape_is_told_once(here: Path) -> None:
     ]
 
 
+def test_a_value_too_long_for_a_command_is_refused_and_not_shown_whole(here: Path) -> None:
+    (line,) = told(write_pipeline(here, {"a": {"inputs": {"text": "x" * 200_000}}}))
+    assert line.endswith(
+        "xxx... (200002 characters): is 200000 bytes long, too much for a command line; put it into a file"
+    )
+    assert len(line) < 1000
+
+
 PIPELINE: dict[str, Any] = {
     "type": "pipeline",
     "inputs": {"word": {"type": "string", "default": "x"}, "n": 3, "data": {"type": "uri_folder", "path": "."}},
