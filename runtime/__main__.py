@@ -60,6 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `ngcrun list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         return 0
+    except OSError as error:
+        from runtime.execute import machine_failure
+
+        failure = machine_failure(error)
+        if failure is None:
+            raise
+        print("\n".join(failure.lines()), file=sys.stderr)
+        return failure.exit_code
     return status
 
 

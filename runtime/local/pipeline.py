@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -45,7 +46,8 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
     tell = screen.quiet if sys.stdout.isatty() else screen.plain
 
     def listener(name: str, state: State) -> None:
-        record.write(engine.states, "running", tracker)
+        with contextlib.suppress(OSError):  # a full disk must not leave the steps alone; the last write tells of it
+            record.write(engine.states, "running", tracker)
         tell(name, state)
 
     engine = Engine(planned, listener, tracker=tracker, jobs=jobs or max(2, os.cpu_count() or 2),

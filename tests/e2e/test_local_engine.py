@@ -243,6 +243,25 @@ def test_the_output_of_a_failed_step_is_not_offered(tmp_path: Path) -> None:
     assert list(tmp_path.glob("runs/*/outputs/*")) == []
 
 
+def test_a_full_disk_below_the_run_folder_is_one_line_once_the_steps_have_ended(tmp_path: Path) -> None:
+    if not mounts_work():
+        pytest.skip("this machine lets nobody mount")
+    full = "head -c 900000 /dev/zero > '${{outputs.out}}/x'; sleep 0.5; echo $? > " + str(tmp_path / "ended")
+    write_component(tmp_path, command=full)
+    path = write_pipeline(tmp_path, {"a": {}})
+    (tmp_path / "runs").mkdir()
+    line = (
+        f"mount -t tmpfs -o size=64k tmpfs runs && exec '{sys.executable}' -m runtime pipeline {path.name} --no-mlflow"
+    )
+    argv = ["unshare", *([] if os.getuid() == 0 else ["--user", "--map-root-user"]), "--mount", "bash", "-c", line]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (tmp_path / "ended").exists()
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device; free some space or point the output elsewhere" in done.stderr
+
+
 def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
     write_component(tmp_path)
     path = write_pipeline(tmp_path, {"a": {}, "b": {"inputs": {"data": A}}})
