@@ -143,7 +143,9 @@ def demo(session: nox.Session) -> None:
     env = _triton(session)
     ngcrun = _bin(ROOT / ".venv", "ngcrun")
     pipeline = "component_specs/pipelines/taxi_fare.yaml"
-    session.run(ngcrun, "pipeline", pipeline, *session.posargs, env=env, external=True)
+    session.run(
+        ngcrun, "pipeline", pipeline, *session.posargs, env=env | {"MLFLOW_DISABLE_TELEMETRY": "true"}, external=True
+    )
     print(
         "\nLook at it:\n"
         "  .venv/bin/ngcrun list                      the components\n"

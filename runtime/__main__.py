@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,9 +41,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit status."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    words = [word for word in rest if not word.startswith("-")] if arguments.command == "pipeline" else []
+    if len(words) < len(rest):
+        parser.error(f"unrecognized arguments: {' '.join(word for word in rest if word not in words)}")
+    if words:  # inputs that follow a flag; argparse takes only those before it
+        arguments.overrides += words
     try:
-        return int(_HANDLERS[arguments.command](arguments))
+        status = int(_HANDLERS[arguments.command](arguments))
+        sys.stdout.flush()
     except NgcrunError as error:
         print("\n".join(error.lines()), file=sys.stderr)
         return error.exit_code
@@ -50,8 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("ngcrun: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `ngcrun list | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         return 0
+    except OSError as error:
+        from runtime.execute import machine_failure
+
+        failure = machine_failure(error)
+        if failure is None:
+            raise
+        print("\n".join(failure.lines()), file=sys.stderr)
+        return failure.exit_code
+    return status
 
 
 def _list(_arguments: argparse.Namespace) -> int:
@@ -81,6 +98,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0 if words else 2
     name, rest = words[0], words[1:]
     dry_run = "--dry-run" in rest
+    if "--help" in rest or "-h" in rest:
+        return _show(argparse.Namespace(name=name))
     return single.run(catalog.find(name), [w for w in rest if w != "--dry-run"], dry_run=dry_run)
 
 

@@ -111,6 +111,9 @@ def compose(component: Component, request: Request, *, partial: bool = False) ->
     """
     ports = component.all_ports()
     values, problems = _convert_all(ports, request)
+    if request.config_dir is not None and not request.config_dir.is_dir():
+        wrong = Problem("config-dir", request.config_dir, "is not a folder", "name the folder that holds your groups")
+        raise BadInput([wrong, *problems])
     if not partial:
         problems += _unbound(ports, request)
         problems += [p for name, port in ports.items() for p in _missing_input(port, values.get(name))]

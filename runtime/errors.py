@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TAIL_LINES = 20
+SHOWN_CHARS = 1000  # of a value in an error
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,11 @@ class Problem:
 
     def line(self, component: str = "") -> str:
         """The problem as one line; control characters in the value are escaped by its repr."""
-        value = str(self.value) if isinstance(self.value, Path) else self.value
+        value = repr(str(self.value) if isinstance(self.value, Path) else self.value)
+        if len(value) > SHOWN_CHARS:
+            value = f"{value[: SHOWN_CHARS // 2]}... ({len(value)} characters)"
         where = f"{component}: " if component else ""
-        return f"{where}{self.port}={value!r}: {self.wrong}; {self.todo}"
+        return f"{where}{self.port}={value}: {self.wrong}; {self.todo}"
 
 
 class NgcrunError(Exception):

@@ -203,13 +203,15 @@ def _summary(component: Component, targets: dict[str, Path], memory: Memory) -> 
 
 @contextlib.contextmanager
 def _terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM (docker stop, an AzureML cancel, the local engine) unwinds like Ctrl-C: nothing is left behind."""
+    """SIGTERM (docker stop, AzureML, the engine) and a closed terminal unwind like Ctrl-C: nothing is left."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

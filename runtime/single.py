@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ def plan(component: Component, words: Sequence[str], folder: Path, cwd: Path) ->
     """The Command; an output that is not bound goes to `<folder>/<port>`. Raises `BadInput` for unknown ports."""
     request = parse(component, words)
     if request.problems:
-        raise BadInput(request.problems)
+        raise BadInput(replace(p, port=f"{component.name}: {p.port}") for p in request.problems)
     outputs = [n for n, p in component.all_ports().items() if isinstance(p.marker, Output) and n not in request.values]
     argv = (sys.executable, "-m", component.module, *words, *(f"--{name}={folder / name}" for name in outputs))
     uri = store_uri(folder.parent)

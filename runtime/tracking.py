@@ -6,8 +6,11 @@ AzureML has no `/logged-models` endpoint (azure-sdk-for-python#44896), so models
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +98,26 @@ def new_client(uri: str) -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient(tracking_uri=uri)
+    with _alone(uri):
+        client = MlflowClient(tracking_uri=uri)
+        if uri.startswith("sqlite:"):
+            client.search_experiments(max_results=1)  # makes the tables of a fresh store
+    return client
+
+
+@contextlib.contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One process at a time makes the tables of a sqlite store: two at once fail ("duplicate column name")."""
+    folder = Path(uri.partition("?")[0].removeprefix("sqlite:///")).parent
+    if not uri.startswith("sqlite:///") or not folder.is_dir():
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)  # the folder itself, so that no lock file is left
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def artifact_location(uri: str) -> str | None:

@@ -14,7 +14,10 @@ from runtime.errors import Problem, nearest
 from runtime.local.document import Document
 from runtime.local.expression import harm, placeholders
 from runtime.local.graph import DATA_TYPES, FromStep, Step, Value
+from runtime.local.plan import code_folder
 
+# Source: linux/binfmts.h, MAX_ARG_STRLEN is 131,072 for the whole text after `bash -c`.
+VALUE_BYTES = 100_000
 LITERAL_TYPES = {"string", "integer", "number", "boolean"}
 _PATTERNS = {
     "integer": re.compile(r"[+-]?\d+"),
@@ -43,12 +46,25 @@ def component(doc: Document) -> list[Problem]:
         for key in ("command", "environment")
         if not data.get(key)
     ]
+    problems += _code(doc)
     inputs, outputs = data.get("inputs") or {}, data.get("outputs") or {}
     for name, port in inputs.items():
         problems += _declaration(doc, name, port or {})
     for parts, _, inside in placeholders(str(data.get("command", ""))):
         problems += _placeholder(doc, parts, inside, inputs, outputs)
     return problems
+
+
+def _code(doc: Document) -> list[Problem]:
+    folder, place = code_folder(doc), ("code",)
+    if folder is None or folder.is_dir():
+        return []
+    text = doc.data["code"]
+    if "://" in text or text.startswith("azureml:"):
+        what = "is not on this machine", "name a local folder"
+    else:
+        what = "is not a folder" if folder.exists() else "does not exist", "name a folder, relative to this file"
+    return [doc.problem(place, text, *what)]
 
 
 def _declaration(doc: Document, name: str, port: Mapping[str, Any]) -> list[Problem]:
@@ -134,7 +150,7 @@ def _value(step: Step, name: str, port: Mapping[str, Any], source: Value) -> lis
     elif kind in DATA_TYPES:
         wrong = _data(Path(value), kind) if value is not None else None  # None: where it was bound, it was refused
     else:
-        wrong = literal(value, port) or _shell(step, name, str(value))
+        wrong = literal(value, port) or _too_long(str(value)) or _shell(step, name, str(value))
     return [step.pipeline.problem(step.place(name), value, *wrong)] if wrong else []
 
 
@@ -159,11 +175,16 @@ def literal(value: Any, port: Mapping[str, Any]) -> tuple[str, str] | None:
     if choices and text not in choices:
         return "is not a choice", nearest(text, choices)
     if kind in ("integer", "number"):
-        if "min" in port and float(text) < float(port["min"]):
+        if port.get("min") is not None and float(text) < float(port["min"]):
             return f"is below the minimum {port['min']}", "give a larger number"
-        if "max" in port and float(text) > float(port["max"]):
+        if port.get("max") is not None and float(text) > float(port["max"]):
             return f"is above the maximum {port['max']}", "give a smaller number"
     return None
+
+
+def _too_long(value: str) -> tuple[str, str] | None:
+    size = len(value.encode("utf-8", "surrogateescape"))
+    return (f"is {size} bytes long, too much for a command line", "put it into a file") if size > VALUE_BYTES else None
 
 
 def _shell(step: Step, name: str, value: str) -> tuple[str, str] | None:

@@ -40,24 +40,35 @@ def shown(path: Path) -> str:
 def load(path: Path) -> Document:
     """Read a YAML file that holds one mapping; raises `BadInput` when it is absent, not YAML or something else."""
     if not path.is_file():
-        raise BadInput.of("file", shown(path), "does not exist", "name a YAML file")
+        wrong = "is a folder" if path.is_dir() else "does not exist"
+        raise BadInput.of("file", shown(path), wrong, "name a YAML file")
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
+        lines: dict[Place, int] = {}
+        if isinstance(node, yaml.MappingNode):
+            _mark(node, (), lines)
+            data = _construct(node)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadInput.of("file", shown(path), f"cannot be read ({reason})", "make it readable to you") from error
+    except RecursionError:
+        raise BadInput.of("file", shown(path), "contains itself or is too deep", "remove the alias") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a date such as 2020-13-45
         mark = getattr(error, "problem_mark", None)
         where = f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise BadInput.of("file", where, f"is not YAML: {reason}", "mend the syntax") from error
     if not isinstance(node, yaml.MappingNode):
         raise BadInput.of("file", shown(path), "holds no YAML mapping", "name an AzureML pipeline or component file")
-    lines: dict[Place, int] = {}
-    _mark(node, (), lines)
+    return Document(path, data, lines)
+
+
+def _construct(node: yaml.Node) -> Any:
     loader = _Loader("")
     try:
-        data = loader.construct_document(node)
+        return loader.construct_document(node)
     finally:
         loader.dispose()
-    return Document(path, data, lines)
 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster; not every build has it

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import threading
@@ -18,6 +20,9 @@ from runtime.execute import is_empty
 from runtime.local.plan import Planned, fingerprint
 from runtime.local.track import Tracker
 
+# Polars, which mlflow loads, takes SIGINT over with SA_RESTART: a wait without end would sleep through Ctrl-C.
+# Source: measured with polars 1.44.2; without a timeout the signal is seen when the next step ends.
+POLL_S = 0.1
 GRACE_S = 10.0  # between SIGTERM and SIGKILL, as `docker stop` has it
 
 
@@ -60,11 +65,21 @@ class Engine:
         """Run everything; returns `completed`, `failed` or `canceled`. Ctrl-C ends the steps first, then returns."""
         try:
             while self._start_ready() or self._count("running"):
-                self._settle(self._ended.get())
+                self._settle(self._next())
         except KeyboardInterrupt:
             self._stop()
             return "canceled"
         return "completed" if all(s.status == "completed" for s in self.states.values()) else "failed"
+
+    def _next(self, until: float = math.inf) -> str:
+        """The next step that has ended; raises `queue.Empty` when none has by then."""
+        while True:
+            left = until - time.monotonic()
+            try:
+                return self._ended.get(timeout=max(0.0, min(left, POLL_S)))
+            except queue.Empty:
+                if left <= 0:
+                    raise
 
     def _count(self, status: str) -> int:
         return sum(state.status == status for state in self.states.values())
@@ -108,7 +123,7 @@ class Engine:
         until = time.monotonic() + GRACE_S
         while self._count("running"):
             try:
-                self._settle(self._ended.get(timeout=max(0.0, until - time.monotonic())))
+                self._settle(self._next(until))
             except (queue.Empty, KeyboardInterrupt):
                 self._signal(signal.SIGKILL)
                 until = time.monotonic() + GRACE_S
@@ -172,10 +187,26 @@ class Engine:
 def prepare(planned: Planned) -> None:
     """Make the step's folders: its working folder, and each output as AzureML would (a folder; a file's parent)."""
     planned.command.cwd.mkdir(parents=True)
+    if planned.code is not None:
+        copy_code(planned.code, planned)
     for port, path in planned.outputs.items():
         declared = planned.step.spec["outputs"][port] or {}
         folder = path.parent if declared.get("type") == "uri_file" else path
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def copy_code(code: Path, planned: Planned) -> None:
+    """Fill the working folder with a copy of the component's `code`, without what holds the run folder itself."""
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        own = {name for name in names if planned.folder.is_relative_to(Path(folder, name))}
+        return own | ({".git", "__pycache__"} & set(names))
+
+    try:
+        shutil.copytree(code, planned.command.cwd, ignore=left_out, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+    except OSError as error:  # shutil.Error is one too, and holds a list of (from, to, why)
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        raise ToolFailed(f"code {str(code)!r} cannot be copied ({why})") from error
 
 
 def watched_inputs(planned: Planned) -> list[Path]:

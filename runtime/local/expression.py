@@ -6,7 +6,8 @@ Source: MicrosoftDocs/azure-ai-docs, concept-expressions and reference-yaml-core
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Collection, Iterator, Mapping
 
 BINDING = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
@@ -42,9 +43,10 @@ def _quote_at(command: str, position: int) -> str:
     return quote
 
 
-def render(command: str, values: Mapping[tuple[str, ...], str | None]) -> str:
+def render(command: str, values: Mapping[tuple[str, ...], str | None], paths: Collection[tuple[str, ...]] = ()) -> str:
     """The command with its placeholders replaced, as AzureML does; a `$[[ ]]` with an unbound one is left out.
 
+    Those in `paths` are quoted for the shell where they stand: on AzureML a path holds nothing that needs it.
     Raises KeyError for a placeholder without a value: the check before the run has found it.
     """
 
@@ -56,9 +58,15 @@ def render(command: str, values: Mapping[tuple[str, ...], str | None]) -> str:
         value = values[tuple(match[1].split("."))]
         if value is None:
             raise KeyError(match[1])
-        return value
+        return _quoted(value, _quote_at(match.string, match.start())) if tuple(match[1].split(".")) in paths else value
 
     return BINDING.sub(one, OPTIONAL.sub(block, command)).strip()
+
+
+def _quoted(path: str, quote: str) -> str:
+    if quote == "'":
+        return path.replace("'", "'\\''")
+    return re.sub(r'(["$`\\])', r"\\\1", path) if quote else shlex.quote(path)
 
 
 def harm(value: str, quote: str) -> str:

@@ -75,7 +75,7 @@ class Graph:
 
 def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
     """Read a pipeline and everything it refers to; raises `BadInput` with every problem of the whole graph."""
-    from runtime.local import check
+    from runtime.local import check, shape
     from runtime.local.unfold import Scope, job_input, named_outputs, unfold
 
     doc = document.load(path)
@@ -84,6 +84,9 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
         raise BadInput(
             [doc.problem(("type",), doc.data.get("type"), "is not a pipeline job", "name a `type: pipeline` file")]
         )
+    wrong = shape.of(doc)
+    if wrong:
+        raise BadInput(wrong)
     inputs = {n: job_input(doc, ("inputs", n), v, problems) for n, v in (doc.data.get("inputs") or {}).items()}
     for name, text in (overrides or {}).items():
         if name not in inputs:
@@ -91,6 +94,9 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
             continue
         before = inputs[name]
         kind = before.type if before else "string"
+        if kind in DATA_TYPES and not text:
+            problems.append(Problem(name, text, "is empty", f"name an existing {kind.removeprefix('uri_')}"))
+            continue
         inputs[name] = Value(Path(text).resolve() if kind in DATA_TYPES else text, kind)
     steps: dict[str, Step] = {}
     scope = Scope(doc, "", inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -41,26 +42,43 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
     params = {name: str(value) for name, value in graph.inputs.items()}
     tracker = Tracker(uri, graph.name, list(planned), params) if uri else None
     record = Record(graph, planned, folder, read_only=mount)
-    print(f"{graph.name}: {len(planned)} steps, run folder {shown(folder)}", flush=True)
+    screen.say(f"{graph.name}: {len(planned)} steps, run folder {shown(folder)}")
     tell = screen.quiet if sys.stdout.isatty() else screen.plain
 
     def listener(name: str, state: State) -> None:
-        record.write(engine.states, "running", tracker)
+        with contextlib.suppress(OSError):  # a full disk must not leave the steps alone; the last write tells of it
+            record.write(engine.states, "running", tracker)
         tell(name, state)
 
     engine = Engine(planned, listener, tracker=tracker, jobs=jobs or max(2, os.cpu_count() or 2),
                     stop_on_failure=graph.stop_on_failure)  # fmt: skip
     record.write(engine.states, "running", tracker)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancel from outside ends the steps like Ctrl-C
+    _cancel_as_ctrl_c()
     with screen.live(engine, planned):
         status = engine.run()
-    outputs = link_outputs(graph, planned, folder)
+    outputs = link_outputs(graph, planned, engine.states, folder)
+    record.write(engine.states, status, tracker)  # before the wait for the store, which may be cut short
     if tracker is not None:
         tracker.close(status, {"steps": len(planned)})
     record.write(engine.states, status, tracker)
     report.write(folder)
     _say_how_it_went(engine, status, folder, outputs, tracker)
     return _exit_status(engine, status)
+
+
+def _cancel_as_ctrl_c() -> None:
+    """A cancel from outside and a closed terminal end the steps like Ctrl-C; `nohup` goes on protecting."""
+    terminals = [stream for stream in (sys.stdout, sys.stderr) if stream.isatty()]
+
+    def hung_up(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it may come from the terminal and from the shell
+        for stream in terminals:
+            screen.deafen(stream)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hung_up)
 
 
 def mounts_work() -> bool:
@@ -74,10 +92,10 @@ def _say_how_it_went(
 ) -> None:
     seconds = max((s.started + s.seconds for s in engine.states.values()), default=0.0)
     began = min((s.started for s in engine.states.values() if s.started), default=seconds)
-    print(f"{status} in {seconds - began:.1f} s")
+    screen.say(f"{status} in {seconds - began:.1f} s")
     for name, state in engine.states.items():
         if state.status == "failed":
-            print(f"{name}: {state.why}; log: {shown(engine.planned[name].log)}", file=sys.stderr)
+            screen.say(f"{name}: {state.why}; log: {shown(engine.planned[name].log)}", error=True)
     rows = {name: str(shown(path)) for name, path in outputs.items()} | {
         "run": shown(folder / "run.json"),
         "report": shown(folder / "report.html"),
@@ -86,8 +104,7 @@ def _say_how_it_went(
         rows["mlflow"] = f"{shown_uri(tracker.uri)} (experiment {tracker.experiment}, run {tracker.parent_id})"
     width = max(map(len, rows))
     for name, text in rows.items():
-        print(f"  {name:<{width}}  {text}")
-    sys.stdout.flush()
+        screen.say(f"  {name:<{width}}  {text}")
 
 
 def _exit_status(engine: Engine, status: str) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.command import Command
+from runtime.local.document import Document
 from runtime.local.expression import render
 from runtime.local.graph import DATA_TYPES, FromStep, Graph, Step, Value
 
@@ -25,6 +26,7 @@ class Planned:
     outputs: Mapping[str, Path]
     inputs: Mapping[str, str]
     log: Path
+    code: Path | None = None
 
 
 def plan(graph: Graph, run: Path, *, mount: bool) -> dict[str, Planned]:
@@ -40,9 +42,10 @@ def _planned(step: Step, folder: Path, places: Mapping[str, Mapping[str, Path]],
     outputs = places[step.id]
     values: dict[tuple[str, ...], str | None] = {("inputs", n): inputs.get(n) for n in step.spec.get("inputs") or {}}
     values |= {("outputs", n): str(p) for n, p in outputs.items()}
+    paths = {("inputs", n) for n in inputs if _is_data(step, n)} | {("outputs", n) for n in outputs}
     read = tuple(sorted({Path(inputs[n]) for n in inputs if _is_data(step, n)})) if mount else ()
     command = Command(
-        argv=("bash", "-c", render(str(step.spec["command"]), values)),  # AzureML runs a command by bash too
+        argv=("bash", "-c", render(str(step.spec["command"]), values, paths)),  # AzureML runs a command by bash too
         cwd=folder / "work",
         env=environment(step, inputs, outputs, folder),
         # `python` in a command means the Python that runs ngcrun, as in a container it means the container's.
@@ -50,7 +53,13 @@ def _planned(step: Step, folder: Path, places: Mapping[str, Mapping[str, Path]],
         # An input folder that holds the run folder itself must stay writable; the fingerprint still watches it.
         read_only=tuple(p for p in read if not folder.is_relative_to(p)),
     )
-    return Planned(step, command, folder, outputs, inputs, folder / "log.txt")
+    return Planned(step, command, folder, outputs, inputs, folder / "log.txt", code_folder(step.component))
+
+
+def code_folder(component: Document) -> Path | None:
+    """The folder whose copy the command runs in, as on AzureML; None when the component has no `code`."""
+    code = component.data.get("code")
+    return (component.path.parent / code).resolve() if code else None
 
 
 def input_texts(step: Step, places: Mapping[str, Mapping[str, Path]]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import runtime
+from runtime.errors import BadInput
 from runtime.local.engine import State
 from runtime.local.graph import Graph
 from runtime.local.plan import Planned
@@ -28,9 +29,17 @@ def new_folder(runs: Path, name: str) -> Path:
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
+            if not folder.exists():  # something on the way to it is a file
+                raise _unwritable(runs, "not a folder") from None
             continue
+        except OSError as error:
+            raise _unwritable(runs, (error.strerror or str(error)).lower()) from error
         return folder
     raise RuntimeError(f"a thousand runs of {base}")
+
+
+def _unwritable(runs: Path, reason: str) -> BadInput:
+    return BadInput.of("--runs", runs, f"cannot be written ({reason})", "name a folder that you may write to")
 
 
 class Record:
@@ -86,12 +95,14 @@ class Record:
         }
 
 
-def link_outputs(graph: Graph, planned: Mapping[str, Planned], folder: Path) -> dict[str, Path]:
-    """Link the pipeline's named outputs below `<run>/outputs/`; returns each that was written."""
+def link_outputs(
+    graph: Graph, planned: Mapping[str, Planned], states: Mapping[str, State], folder: Path
+) -> dict[str, Path]:
+    """Link the pipeline's named outputs below `<run>/outputs/`; returns each whose step completed."""
     linked = {}
     for name, source in graph.outputs.items():
         target = planned[source.step].outputs[source.port]
-        if target.exists():
+        if states[source.step].status == "completed":
             link = folder / "outputs" / name
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(os.path.relpath(target, link.parent))

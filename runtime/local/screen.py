@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from runtime import vendor
 from runtime.local.engine import Engine, State
@@ -23,9 +24,25 @@ def plain_line(name: str, state: State) -> str:
     return text + (f": {state.why}" if state.why else "")
 
 
+def say(text: str, *, error: bool = False) -> None:
+    """Print a line; a reader that is gone (`| head`, a closed terminal) does not end the run that it reads of."""
+    stream = sys.stderr if error else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        deafen(stream)
+
+
+def deafen(stream: TextIO) -> None:
+    """From now on what is written to `stream` goes nowhere, without an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def plain(name: str, state: State) -> None:
     """A listener that prints each event, for logs and pipes."""
-    print(plain_line(name, state), flush=True)
+    say(plain_line(name, state))
 
 
 def quiet(_name: str, _state: State) -> None:

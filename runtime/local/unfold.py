@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput, Problem, nearest
-from runtime.local import document
+from runtime.local import document, shape
 from runtime.local.document import Document
-from runtime.local.expression import binding_of
+from runtime.local.expression import BINDING, binding_of
 from runtime.local.graph import DATA_TYPES, FromStep, Source, Step, Value
 
 
@@ -97,8 +97,12 @@ def _component(scope: Scope, name: str, job: Any, problems: list[Problem], seen:
     if kind not in ("command", "pipeline"):
         todo = "only command and pipeline steps do; run this one on AzureML"
         problem = doc.problem((*place, "type"), kind, "does not run on this machine", todo)
+    elif reference is None and "command" in job:
+        todo = "put it into a component file, and name that: `component: ./file.yaml`"
+        problem = doc.problem((*place, "command"), job["command"], "stands in the pipeline itself", todo)
     elif not isinstance(reference, str):
-        problem = doc.problem(place, None, "names no component", "add `component: ./file.yaml`")
+        wrong = "names no component" if reference is None else "is no path of a component file"
+        problem = doc.problem((*place, "component"), reference, wrong, "write `component: ./file.yaml`")
     elif _remote(reference):
         problem = doc.problem((*place, "component"), reference, "is not on this machine", "name a local file")
     elif path in seen:
@@ -126,7 +130,9 @@ def _load(
     if kind not in ("command", "pipeline"):
         problems.append(component.problem(("type",), kind, "is no component that runs here", "use command or pipeline"))
         return None
-    return component
+    wrong = shape.of(component)
+    problems += (p for p in wrong if p not in problems)  # the same component may be used by many steps
+    return None if wrong else component
 
 
 def _bind_all(scope: Scope, name: str, problems: list[Problem]) -> dict[str, Source | None]:
@@ -142,7 +148,10 @@ def _bind_all(scope: Scope, name: str, problems: list[Problem]) -> dict[str, Sou
             continue
         value = raw.get("path") if isinstance(raw, dict) and "path" in raw else raw
         parts = binding_of(value)
-        if parts is None:
+        if parts is None and isinstance(value, str) and BINDING.search(value):
+            todo = "bind one whole ${{...}}, and put it together in the command"
+            problems.append(doc.problem(place, value, "mixes a binding with other text", todo))
+        elif parts is None:
             bound[port] = (
                 job_input(doc, place, raw, problems) if isinstance(raw, dict) else Value(raw, _literal_type(raw))
             )

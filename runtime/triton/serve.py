@@ -28,7 +28,10 @@ SHM = Path("/dev/shm")  # noqa: S108 - where the kernel puts POSIX shared memory
 POLL_S = 0.02
 
 # What a server says in its log before it waits for ever. Source: measured with 2.51.0, docs/triton.md.
-_STUCK = re.compile(r"error while loading shared libraries: .*|Python model file not found in '[^']*'")
+_STUCK = re.compile(
+    r"error while loading shared libraries: .*|Python model file not found in '[^']*'|terminate called after .*"
+)
+_SPLIT = re.compile(r"[^\w/.,:@%+=-]")
 # The API answers "failed to poll from model repository"; only the log says why.
 _POLL = re.compile(r"Poll failed for model directory '[^']*': (.*?)\"?$", re.MULTILINE)
 _PARSE = re.compile(r"Error parsing text-format inference\.ModelConfig: (.*?)\"?$", re.MULTILINE)
@@ -71,7 +74,7 @@ def serving(  # noqa: PLR0913 - what a server has
     with tempfile.TemporaryDirectory(prefix="ngcrun-serve-", ignore_cleanup_errors=True) as work, _kept_log():
         if as_python:
             repository = python_twins(repository, models, Path(work))
-        argv = command(server, repository, backend_folder(server, Path(work)), ports, prefix)
+        argv = command(server, plain_path(repository, Path(work)), backend_folder(server, Path(work)), ports, prefix)
         log = Path(work) / "server.log"
         try:
             # No grace: SIGTERM takes the server 3 s and more (measured), and nothing of it is kept.
@@ -111,6 +114,18 @@ def command(server: Server, repository: Path, backends: Path, ports: tuple[int, 
         "--disable-auto-complete-config",  # what config.pbtxt says is what is verified
         f"--backend-config=python,shm-region-prefix-name={prefix}",
     ]  # fmt: skip
+
+
+def plain_path(repository: Path, work: Path) -> Path:
+    """The repository by a path that a shell does not split: the server starts its Python stub by `bash -c`.
+
+    Source: python_backend r24.10, src/stub_launcher.cc; measured: with a blank in the path the stub dies ("stol").
+    """
+    if not _SPLIT.search(str(repository)):
+        return repository
+    link = work / "repository"
+    link.symlink_to(repository.absolute())
+    return link
 
 
 def backend_folder(server: Server, work: Path) -> Path:

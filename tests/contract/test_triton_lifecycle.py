@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -96,3 +97,15 @@ def test_two_servers_run_side_by_side(fare, tmp_path):
     ):
         assert len({one.http, one.grpc, two.http, two.grpc}) == 4
     assert left_behind(os.getpid()) == []
+
+
+def test_a_repository_below_a_path_with_blanks_is_served(fare, tmp_path):
+    repository = tmp_path / "new user (1) & co" / "repository"
+    repository.parent.mkdir()
+    shutil.copytree(fare[0], repository)
+    with serving(find_server(), repository, ["fare"], timeout_s=30) as running:
+        host, port = running.http.split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        connection.request("GET", "/v2/models/fare/ready")
+        assert connection.getresponse().status == 200
+        connection.close()

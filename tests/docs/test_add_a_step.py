@@ -80,4 +80,6 @@ def test_a_new_step_takes_one_file_and_one_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "rows.txt").read_text() == "5000"
     done = ngcrun("run", "rapids_count", "tabel=x")
-    assert done.stderr == "tabel='x': is not a port; did you mean 'table'? known: at_least, counted, table\n"
+    assert (
+        done.stderr == "rapids_count: tabel='x': is not a port; did you mean 'table'? known: at_least, counted, table\n"
+    )

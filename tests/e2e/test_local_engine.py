@@ -155,8 +155,12 @@ def test_without_mounts_a_changed_input_fails_the_step(tmp_path: Path) -> None:
     assert engine.states["a"].why == f"it changed its input {tmp_path / 'trips'}; inputs are read-only on AzureML"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_runs_on_after_ngcrun_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
+# With MLflow, because what it loads (polars) takes SIGINT over.
+STOPS = [(signal.SIGINT, True), *((n, False) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL))]
+
+
+@pytest.mark.parametrize(("number", "mlflow"), STOPS)
+def test_nothing_runs_on_after_ngcrun_is_stopped(tmp_path: Path, number: signal.Signals, mlflow: bool) -> None:
     (tmp_path / "pids").mkdir()
     command = "echo $$ > '${{inputs.text}}/one'; sleep 300 & echo $! > '${{inputs.text}}/two'; wait"
     if (
@@ -166,7 +170,7 @@ def test_nothing_runs_on_after_ngcrun_is_stopped(tmp_path: Path, number: signal.
     write_component(tmp_path, command=command, inputs={"text": {"type": "string"}})
     path = write_pipeline(tmp_path, {"a": {"inputs": {"text": str(tmp_path / "pids")}}})
     process = subprocess.Popen(
-        [sys.executable, "-m", "runtime", "pipeline", path.name, "--no-mlflow"],
+        [sys.executable, "-m", "runtime", "pipeline", path.name, *([] if mlflow else ["--no-mlflow"])],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     files = [tmp_path / "pids" / name for name in ("one", "two")]
@@ -181,6 +185,91 @@ def test_nothing_runs_on_after_ngcrun_is_stopped(tmp_path: Path, number: signal.
     if number != signal.SIGKILL:
         assert run_json(tmp_path)["status"] == "canceled"
         assert statuses(tmp_path) == {"a": "canceled"}
+
+
+def test_a_command_runs_in_a_copy_of_its_code(tmp_path: Path) -> None:
+    (tmp_path / "src" / "lib").mkdir(parents=True)
+    (tmp_path / "src" / "lib" / "word.txt").write_text("taxi")
+    (tmp_path / "src" / "say.sh").write_text('cat lib/word.txt > "$1/text"; echo changed > lib/word.txt\n')
+    write_component(tmp_path, code="./src", command="bash say.sh ${{outputs.out}}")
+    write_component(tmp_path, "whole", code=".", command="cat src/lib/word.txt > '${{outputs.out}}/text'")
+    done = ngcrun(
+        tmp_path,
+        "pipeline",
+        write_pipeline(tmp_path, {"a": {}, "b": {"component": "./whole.yaml"}}).name,
+        "--no-mlflow",
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.read_text() for p in tmp_path.glob("runs/*/steps/*/outputs/out/text")) == ["taxi", "taxi"]
+    assert (tmp_path / "src" / "lib" / "word.txt").read_text() == "taxi"
+    assert list(tmp_path.glob("runs/*/steps/b/work/runs/*/steps")) == []  # a copy of the run in the run has no end
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_a_path_reaches_the_command_whole_however_it_is_quoted(tmp_path: Path, quote: str) -> None:
+    folder = tmp_path / 'new user\'s "$HOME" (1) \\ ünï;日本'
+    (folder / "my trips").mkdir(parents=True)
+    (folder / "my trips" / "a b.csv").write_text("x\n")
+    data, out = (quote + "${{" + name + "}}" + quote for name in ("inputs.data", "outputs.out"))
+    command = f"cp {data}/a\\ b.csv {out}/copy" if not quote else f"cp {data}'/a b.csv' {out}/copy"
+    write_component(folder, command=command, inputs={"data": {"type": "uri_folder"}})
+    data = {"data": {"type": "uri_folder", "path": "./my trips"}}
+    done = ngcrun(folder, "pipeline", write_pipeline(folder, {"a": {"inputs": data}}).name, "--no-mlflow")
+    assert done.returncode == 0, done.stderr
+    assert [p.read_text() for p in folder.glob("runs/*/steps/a/outputs/out/copy")] == ["x\n"]
+
+
+def test_two_pipelines_that_begin_at_once_share_a_fresh_store(tmp_path: Path) -> None:
+    write_component(tmp_path)
+    path = write_pipeline(tmp_path, {"a": {}})
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "runtime", "pipeline", path.name],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=60) for process in both]
+    assert [(process.returncode, error) for process, (_, error) in zip(both, said, strict=True)] == [(0, b""), (0, b"")]
+
+
+def test_the_output_of_a_failed_step_is_not_offered(tmp_path: Path) -> None:
+    write_component(tmp_path, command="echo half > '${{outputs.out}}/text'; exit 1")
+    outputs = {"out": "${{parent.outputs.whole}}"}
+    path = write_pipeline(tmp_path, {"a": {"outputs": outputs}}, outputs={"whole": {"type": "uri_folder"}})
+    done = ngcrun(tmp_path, "pipeline", path.name, "--no-mlflow")
+    assert done.returncode == 3
+    assert "whole" not in done.stdout
+    assert list(tmp_path.glob("runs/*/outputs/*")) == []
+
+
+def test_a_full_disk_below_the_run_folder_is_one_line_once_the_steps_have_ended(tmp_path: Path) -> None:
+    if not mounts_work():
+        pytest.skip("this machine lets nobody mount")
+    full = "head -c 900000 /dev/zero > '${{outputs.out}}/x'; sleep 0.5; echo $? > " + str(tmp_path / "ended")
+    write_component(tmp_path, command=full)
+    path = write_pipeline(tmp_path, {"a": {}})
+    (tmp_path / "runs").mkdir()
+    line = (
+        f"mount -t tmpfs -o size=64k tmpfs runs && exec '{sys.executable}' -m runtime pipeline {path.name} --no-mlflow"
+    )
+    argv = ["unshare", *([] if os.getuid() == 0 else ["--user", "--map-root-user"]), "--mount", "bash", "-c", line]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (tmp_path / "ended").exists()
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device; free some space or point the output elsewhere" in done.stderr
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
+    write_component(tmp_path)
+    path = write_pipeline(tmp_path, {"a": {}, "b": {"inputs": {"data": A}}})
+    line = f"'{sys.executable}' -m runtime pipeline {path.name} --no-mlflow | head -1; exit ${{PIPESTATUS[0]}}"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 1)
+    assert run_json(tmp_path)["status"] == "completed"
 
 
 NASTY = [

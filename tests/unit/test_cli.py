@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime import catalog, single
+from runtime import catalog, execute, single
 from runtime.__main__ import main
+from tests.fakes.pipelines import write_component, write_pipeline
 
 HEAVY = ("hydra", "omegaconf", "torch", "cudf", "polars", "mlflow", "azure", "rich", "yaml", "numpy", "pandas")
 
@@ -65,9 +66,16 @@ def test_a_run_without_outputs_bound_gets_a_run_folder_and_a_store(tmp_path: Pat
     ("words", "told"),
     [
         (["show", "rapids_trian"], "component='rapids_trian': is not a component; did you mean 'rapids_train'?"),
-        (["run", "rapids_train", "--dry-run", "modle=linear"], "modle='linear': is not a port; did you mean 'model'?"),
+        (
+            ["run", "rapids_train", "--dry-run", "modle=linear"],
+            "rapids_train: modle='linear': is not a port; did you mean 'model'?",
+        ),
         (["pipeline", "nowhere.yaml"], "file='nowhere.yaml': does not exist; name a YAML file"),
-        (["pipeline", "x.yaml", "oops"], "argument='oops': is not input=value; write input=value"),
+        (
+            ["run", "rapids_train", "--config-dir", "none", "--dry-run", "x"],
+            "rapids_train: argument='x': is not an override",
+        ),
+        (["pipeline", "x.yaml", "--dry-run", "oops"], "argument='oops': is not input=value; write input=value"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_status_2(
@@ -84,3 +92,51 @@ def test_doctor_has_a_row_for_each_thing(capsys: pytest.CaptureFixture[str]) -> 
     text = capsys.readouterr().out
     for word in ("Python", "NVIDIA GPU", "docker", "tritonserver", "TAO", "disk", "MLflow", "read-only inputs"):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--no-mlflow", "n=1", "--dry-run", "word=x"], "n='1': is not an input of the pipeline"),
+        (["--runs", "say.yaml", "word=x"], "--runs='say.yaml': cannot be written (not a directory)"),
+        (["--runs", "/proc/none", "word=x"], "--runs='/proc/none': cannot be written (no such file or directory)"),
+        (["data="], "data='': is empty; name an existing folder"),
+    ],
+)
+def test_a_mistake_in_what_a_pipeline_is_given_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_component(tmp_path)
+    inputs = {"word": "x", "data": {"type": "uri_folder", "path": "."}}
+    write_pipeline(tmp_path, {"a": {"inputs": {"text": "${{parent.inputs.word}}"}}}, inputs=inputs)
+    assert main(["pipeline", "pipe.yaml", *words]) == 2
+    assert capsys.readouterr().err.startswith(told)
+
+
+def test_an_unknown_flag_of_a_pipeline_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["pipeline", "pipe.yaml", "--nomlflow", "n=1"])
+    assert "unrecognized arguments: --nomlflow" in capsys.readouterr().err
+
+
+def test_run_help_is_the_components(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "rapids_train", "--help"]) == 0
+    assert "model.max_depth" in capsys.readouterr().out
+
+
+def test_a_config_dir_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    component = catalog.find("rapids_train")
+    assert execute.main(component, ["--config-dir", str(tmp_path / "none"), "--cfg", "job"]) == 2
+    assert "config-dir=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["list", "show rapids_train"])
+def test_a_reader_that_goes_away_is_no_error(words: str) -> None:
+    line = f"'{sys.executable}' -m runtime {words} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

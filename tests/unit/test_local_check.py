@@ -99,6 +99,9 @@ def test_a_fault_in_the_pipeline_is_one_line_that_says_where(here: Path, jobs: d
         ({"environment": None}, "say.yaml:31: environment=None: is missing"),
         ({"inputs": {"n": {"type": "integer", "default": "x"}}, "command": "true"}, "say.yaml:7: inputs.n.default='x': is not an integer"),
         ({"inputs": {"n": {"type": "uri_foldr"}}, "command": "true"}, "say.yaml:6: inputs.n.type='uri_foldr': is not a type; did you mean 'uri_folder'"),
+        ({"code": "./none"}, "say.yaml:33: code='./none': does not exist; name a folder, relative to this file"),
+        ({"code": "say.yaml"}, "say.yaml:33: code='say.yaml': is not a folder"),
+        ({"code": "git+https://github.com/a/b"}, "say.yaml:33: code='git+https://github.com/a/b': is not on this machine"),
         ({"type": "spark"}, "say.yaml:1: type='spark': is no component that runs here"),
     ],
 )  # fmt: skip

@@ -1,0 +1,128 @@
+"""Whether a document has the shape that AzureML gives it, and asks for nothing that cannot be had on one machine.
+
+Found before anything else is read from it: a misspelled field is an error here, where AzureML would ignore it.
+Source of the fields: the marshmallow schemas of azure-ai-ml 1.35.2 (PipelineJobSchema, PipelineComponentSchema,
+CommandComponentSchema, CommandSchema, PipelineJobSettingsSchema) and the references in MicrosoftDocs/azure-ai-docs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from runtime.errors import Problem, nearest
+from runtime.local.document import Document, Place
+
+_ANY = "$schema name version type display_name description tags properties inputs outputs id is_deterministic "
+_RUN = "resources identity queue_settings limits services distribution environment environment_variables code command "
+FIELDS = {
+    "pipeline": f"{_ANY} jobs settings compute experiment_name identity services component auto_delete_setting",
+    "command": f"{_ANY} {_RUN} additional_includes auto_delete_setting successful_return_code",
+    "step": f"{_ANY} {_RUN} component compute comment experiment_name jobs trial settings",
+    "settings": "default_compute default_datastore continue_on_step_failure force_rerun",
+}
+_MAPPINGS = ("inputs", "outputs", "jobs", "settings", "environment_variables", "resources", "limits")
+_TEXTS = ("command", "code")
+_NAME = re.compile(r"[\w-]+")
+# What would give another result here than on AzureML. Whatever else has no meaning here: docs/pipelines.md.
+_REFUSED = {
+    "distribution": ("needs several processes, and here is one", "run it on AzureML, or remove it"),
+    "additional_includes": ("is not copied beside `code` here", "move the files below `code`"),
+}
+
+
+def of(doc: Document) -> list[Problem]:
+    """What is wrong with the shape of a pipeline or a command component."""
+    kind = "pipeline" if doc.data.get("type") == "pipeline" else "command"
+    problems = _mapping(doc, (), doc.data, kind)
+    if problems:
+        return problems
+    if kind == "pipeline":
+        if doc.data.get("component") is not None:
+            problems += [_here(doc, ("component",), doc.data["component"], "beside no `jobs` is not read here")]
+        problems += _mapping(doc, ("settings",), doc.data.get("settings") or {}, "settings")
+        for name, job in (doc.data.get("jobs") or {}).items():
+            problems += _name(doc, ("jobs", str(name)), name) or _step(doc, ("jobs", name), job)
+    for side in ("inputs", "outputs"):
+        for name, port in (doc.data.get(side) or {}).items():
+            place = (side, str(name))
+            problems += _name(doc, place, name) or _port(doc, place, port, literal=kind == "pipeline")
+    return problems
+
+
+def _here(doc: Document, place: Place, value: object, wrong: str) -> Problem:
+    return doc.problem(place, value, wrong, "list the steps below `jobs:`, or run it on AzureML")
+
+
+def _name(doc: Document, place: Place, name: object) -> list[Problem]:
+    """A step's or port's name becomes a folder's and a variable's."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return []
+    return [doc.problem(place[:-1], name, "is not a name", "use letters, digits, _ and -; quote a number")]
+
+
+def _step(doc: Document, place: Place, job: Any) -> list[Problem]:
+    if isinstance(job, Mapping) and job.get("type", "command") not in ("command", "pipeline"):
+        return []  # refused as a whole, by its type
+    problems = _mapping(doc, place, job, "step")
+    if problems:
+        return problems
+    beside = [key for key in ("command", "code") if key in job and job.get("component") is not None]
+    problems += [
+        doc.problem((*place, key), job[key], "stands beside `component`, which has its own", "remove one of the two")
+        for key in beside
+    ]
+    for name, value in (job.get("inputs") or {}).items():
+        problems += _name(doc, (*place, "inputs", str(name)), name)
+        if isinstance(value, list):
+            problems.append(doc.problem((*place, "inputs", name), value, "is a list", "give one value"))
+    return problems
+
+
+def _mapping(doc: Document, place: Place, data: Any, kind: str) -> list[Problem]:
+    """Unknown fields, and fields that are no mapping or no text where one is needed; then what cannot be had here."""
+    if not isinstance(data, Mapping):
+        return [doc.problem(place, data, "is not a mapping", "write `name: value` lines below it")]
+    known = FIELDS[kind].split()
+    problems = [
+        doc.problem((*place, str(key)), value, f"is not a field of a {kind}", _did_you_mean(str(key), known))
+        for key, value in data.items()
+        if key not in known
+    ]
+    for key, value in data.items():
+        if value is None or problems:
+            continue
+        if key in _MAPPINGS and not isinstance(value, Mapping):
+            problems.append(doc.problem((*place, key), value, "is not a mapping", "write `name: value` lines below it"))
+        elif key in _TEXTS and not isinstance(value, str):
+            problems.append(doc.problem((*place, key), value, "is not text", "write one string"))
+        elif key in _REFUSED:
+            problems.append(doc.problem((*place, key), value, *_REFUSED[key]))
+        elif key == "resources" and value.get("instance_count", 1) not in (1, "1"):
+            where, count = (*place, key, "instance_count"), value["instance_count"]
+            problems.append(doc.problem(where, count, "machines are asked for, and here is one", "write 1"))
+    return problems
+
+
+def _did_you_mean(key: str, known: list[str]) -> str:
+    close = nearest(key, known).partition("?")
+    return f"{close[0]}?" if close[1] else "remove it"
+
+
+def _port(doc: Document, place: Place, port: Any, *, literal: bool) -> list[Problem]:
+    if port is None or (literal and isinstance(port, str | int | float)):
+        return []
+    if not isinstance(port, Mapping):
+        return [doc.problem(place, port, "is not a mapping", "write `type:` below it")]
+    problems = []
+    if not isinstance(port.get("type", ""), str):
+        problems.append(doc.problem((*place, "type"), port["type"], "is not text", "write such as uri_folder"))
+    if port.get("enum") is not None and not isinstance(port["enum"], list):
+        problems.append(doc.problem((*place, "enum"), port["enum"], "is not a list", "write [a, b]"))
+    problems += [
+        doc.problem((*place, key), port[key], "is not a number", "write a number")
+        for key in ("min", "max")
+        if port.get(key) is not None and not isinstance(port[key], int | float)
+    ]
+    return problems
