@@ -15,7 +15,7 @@ from runtime.local import graph as graph_module
 from runtime.local import report, screen
 from runtime.local.document import shown
 from runtime.local.engine import Engine, State
-from runtime.local.plan import plan
+from runtime.local.plan import Planned, plan
 from runtime.local.record import Record, link_outputs, new_folder
 from runtime.local.track import Tracker, shown_uri, store_uri
 
@@ -33,14 +33,11 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
     graph = graph_module.read(file, overrides)
     mount = mounts_work()
     if dry_run:
-        for name, step in plan(graph, runs.resolve() / f"{graph.name}-TIME", mount=mount).items():
-            print(f"# {name}\n{step.command.text()}\n")
-        return 0
+        return _show(plan(graph, runs.resolve() / f"{graph.name}-TIME", mount=mount))
     folder = new_folder(runs, graph.name)
     planned = plan(graph, folder, mount=mount)
     uri = store_uri(runs) if mlflow else None
-    params = {name: str(value) for name, value in graph.inputs.items()}
-    tracker = Tracker(uri, graph.name, list(planned), params) if uri else None
+    tracker = Tracker(uri, graph.name, list(planned), {n: str(v) for n, v in graph.inputs.items()}) if uri else None
     record = Record(graph, planned, folder, read_only=mount)
     screen.say(f"{graph.name}: {len(planned)} steps, run folder {shown(folder)}")
     tell = screen.quiet if sys.stdout.isatty() else screen.plain
@@ -64,6 +61,12 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
     report.write(folder)
     _say_how_it_went(engine, status, folder, outputs, tracker)
     return _exit_status(engine, status)
+
+
+def _show(planned: Mapping[str, Planned]) -> int:
+    for name, step in planned.items():
+        print(f"# {name}\n{step.command.text()}\n")
+    return 0
 
 
 def _cancel_as_ctrl_c() -> None:
