@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime.metrics import told
+
 WAIT_S = 30.0
 _MLFLOW_STATUS = {"completed": "FINISHED", "canceled": "KILLED"}
 
@@ -87,7 +89,7 @@ class Tracker:
             while not self._ended:
                 self._todo.get()(client)
         except Exception as error:
-            self._give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300])
+            self._give_up(told(error))
 
     def _new_run(self, client: Any, experiment: str, name: str, tags: Mapping[str, str]) -> str:
         tags = {"mlflow.source.name": "ngcrun pipeline", "mlflow.source.type": "LOCAL", **tags}
