@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # `ngcrun list | head`
         sys.stderr.close()
-        return 0
+        return 141  # as a program that SIGPIPE ends
 
 
 def _list(_arguments: argparse.Namespace) -> int:

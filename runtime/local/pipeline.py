@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -50,15 +49,20 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
 
     engine = Engine(planned, listener, tracker=tracker, jobs=jobs or max(2, os.cpu_count() or 2),
                     stop_on_failure=graph.stop_on_failure)  # fmt: skip
-    record.write(engine.states, "running", tracker)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancel from outside ends the steps like Ctrl-C
-    with screen.live(engine, planned):
-        status = engine.run()
-    outputs = link_outputs(graph, planned, folder)
-    if tracker is not None:
-        tracker.close(status, {"steps": len(planned)})
-    record.write(engine.states, status, tracker)
-    report.write(folder)
+    status = "canceled"  # what it stays when nobody reads our lines any more, or the disk is full
+    try:
+        with engine.stoppable():
+            record.write(engine.states, "running", tracker)
+            try:
+                with screen.live(engine, planned):
+                    status = engine.run()
+            finally:
+                outputs = link_outputs(graph, planned, folder)
+                record.write(engine.states, status, tracker)
+                report.write(folder)
+    finally:
+        if tracker is not None:
+            tracker.close(status, {"steps": len(planned)})
     _say_how_it_went(engine, status, folder, outputs, tracker)
     return _exit_status(engine, status)
 

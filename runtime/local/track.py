@@ -20,6 +20,7 @@ from typing import Any
 from runtime.metrics import told
 
 WAIT_S = 30.0
+STOPPED_WAIT_S = 4.0  # after Ctrl-C
 _MLFLOW_STATUS = {"completed": "FINISHED", "canceled": "KILLED"}
 
 
@@ -51,31 +52,38 @@ class Tracker:
         self._todo.put(lambda client: self._begin(client, step))
         if not self.failed and not self._made[step].wait(WAIT_S):
             self._give_up(f"no answer within {WAIT_S:.0f} s")
-        if self.failed:
+        if self.failed or step not in self.run_ids:
             return {}
         names = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": self.run_ids[step]}
         return names | {"MLFLOW_EXPERIMENT_NAME": self.experiment}
+
+    def wait_no_more(self) -> None:
+        """Let `environment` return at once, as after Ctrl-C: the steps that wait for their runs will not start."""
+        for event in self._made.values():
+            event.set()
 
     def ended(self, step: str, status: str, figures: Mapping[str, float]) -> None:
         """A step has ended: `status` is the engine's word for how. One that never began has no run."""
         self._todo.put(lambda client: self._end(client, self.run_ids.get(step, ""), status, figures))
 
     def close(self, status: str, figures: Mapping[str, float]) -> None:
-        """End the parent run and wait for the store, at most `WAIT_S` seconds."""
+        """End the parent run and wait for the store: at most `WAIT_S` seconds, `STOPPED_WAIT_S` after Ctrl-C."""
 
         def last(client: Any) -> None:
             self._end(client, self.parent_id, status, figures)
             self._ended = True
 
         self._todo.put(last)
-        self._thread.join(0.0 if self.failed else WAIT_S)
+        wait_s = STOPPED_WAIT_S if status == "canceled" else WAIT_S
+        self._thread.join(0.0 if self.failed else wait_s)
+        if self._thread.is_alive():
+            self._give_up(f"no answer within {wait_s:.0f} s")
 
     def _give_up(self, why: str) -> None:
         if not self.failed:
             self.failed = why
             print(f"warning: metrics: MLflow at {shown_uri(self.uri)}: {why}; the pipeline goes on", file=sys.stderr)
-        for event in self._made.values():
-            event.set()
+        self.wait_no_more()
 
     def _run(self) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import yaml
 
 from runtime import images, spec, vendor
 from runtime.local import graph
-from runtime.local.engine import Engine
+from runtime.local.engine import Engine, State
 from runtime.local.pipeline import mounts_work
 from runtime.local.plan import plan
 from tests.fakes.echo import echo
@@ -181,6 +182,86 @@ def test_nothing_runs_on_after_ngcrun_is_stopped(tmp_path: Path, number: signal.
     if number != signal.SIGKILL:
         assert run_json(tmp_path)["status"] == "canceled"
         assert statuses(tmp_path) == {"a": "canceled"}
+
+
+def engine_of(folder: Path, listener: Any, **component: Any) -> Engine:
+    write_component(folder, **component)
+    planned = plan(graph.read(write_pipeline(folder, {"a": {}, "b": {}})), folder / "run", mount=False)
+    return Engine(planned, listener, tracker=None, jobs=1, stop_on_failure=False)
+
+
+@pytest.mark.parametrize(
+    ("at", "ended"),
+    [("running", {"a": "canceled", "b": "canceled"}), ("completed", {"a": "completed", "b": "canceled"})],
+)
+def test_an_interrupt_at_any_change_ends_the_run(tmp_path: Path, at: str, ended: dict[str, str]) -> None:
+    seen: list[str] = []
+
+    def listener(_name: str, state: State) -> None:
+        if state.status == at and not seen:
+            seen.append(at)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    slow = {"command": "sleep 60"} if at == "running" else {}
+    engine = engine_of(tmp_path, listener, **slow)
+    with engine.stoppable():
+        assert engine.run() == "canceled"
+    assert {name: state.status for name, state in engine.states.items()} == ended
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_listener_that_fails_ends_the_steps_before_it_ends_the_run(tmp_path: Path) -> None:
+    def listener(_name: str, _state: State) -> None:
+        raise OSError("no space left")
+
+    engine = engine_of(tmp_path, listener, command="echo $$ > '${{outputs.out}}/pid'; exec sleep 60")
+    with pytest.raises(OSError, match="no space"):
+        engine.run()
+    assert {state.status for state in engine.states.values()} == {"canceled"}
+
+
+def test_a_reader_that_goes_away_stops_the_steps_cleanly(tmp_path: Path) -> None:
+    command = f"trap 'echo x > {tmp_path}/cleaned; exit 1' TERM; sleep 60 & wait"
+    write_component(tmp_path, command=command)
+    write_component(tmp_path, name="quick", command="sleep 0.5")
+    path = write_pipeline(tmp_path, {"a": {}, "b": {"component": "./quick.yaml"}})
+    line = f"'{sys.executable}' -m runtime pipeline {path.name} --no-mlflow --jobs 2 | head -3; exit ${{PIPESTATUS[0]}}"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 141
+    assert (tmp_path / "cleaned").is_file()
+    assert run_json(tmp_path)["status"] == "canceled"
+
+
+def test_ctrl_c_does_not_wait_for_a_store_that_never_answers(tmp_path: Path) -> None:
+    write_component(tmp_path, command="sleep 60")
+    path = write_pipeline(tmp_path, {"a": {}})
+    with socket.socket() as deaf:  # a stand-in: accepts connections and says nothing, as a hung server does
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        env = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{deaf.getsockname()[1]}"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runtime", "pipeline", path.name], cwd=tmp_path, env=env, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        while b"running" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        process.communicate(timeout=60)
+    assert time.monotonic() - began < 15
+    assert process.returncode == 130
+    assert statuses(tmp_path) == {"a": "canceled"}
+
+
+def test_half_a_line_of_metrics_does_not_cost_the_report(tmp_path: Path) -> None:
+    lines = '{"kind": "metric", "key": "loss", "value": 0.25}\\n{"kind": "met'
+    command = f"printf '{lines}' > $NGCRUN_METRICS_FILE; echo x > '${{{{outputs.out}}}}/x'"
+    write_component(tmp_path, command=command)
+    done = ngcrun(tmp_path, "pipeline", write_pipeline(tmp_path, {"a": {}}).name, "--no-mlflow")
+    assert done.returncode == 0, done.stderr
+    (page,) = tmp_path.glob("runs/*/report.html")
+    assert "<tr><th>loss<td>0.25" in page.read_text()
 
 
 NASTY = [
