@@ -41,32 +41,45 @@ def load(path: Path) -> Document:
     """Read a YAML file that holds one mapping; raises `BadInput` when it is absent, not YAML or something else."""
     if not path.is_file():
         raise BadInput.of("file", shown(path), "does not exist", "name a YAML file")
+    lines: dict[Place, int] = {}
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        _mark(node, (), lines)
+        data = _plain(node)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a date with a 13th month
         mark = getattr(error, "problem_mark", None)
         where = f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise BadInput.of("file", where, f"is not YAML: {reason}", "mend the syntax") from error
     if not isinstance(node, yaml.MappingNode):
         raise BadInput.of("file", shown(path), "holds no YAML mapping", "name an AzureML pipeline or component file")
-    lines: dict[Place, int] = {}
-    _mark(node, (), lines)
-    loader = _Loader("")
-    try:
-        data = loader.construct_document(node)
-    finally:
-        loader.dispose()
     return Document(path, data, lines)
 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster; not every build has it
 
 
-def _mark(node: yaml.Node, place: Place, lines: dict[Place, int]) -> None:
+def _plain(node: yaml.Node | None) -> Any:
+    loader = _Loader("")
+    try:
+        return loader.construct_document(node) if node else None
+    finally:
+        loader.dispose()
+
+
+def _mark(node: yaml.Node | None, place: Place, lines: dict[Place, int]) -> None:
+    if node is None:
+        return
     lines.setdefault(place, node.start_mark.line + 1)
+    if len(place) > _DEEPEST:
+        raise yaml.MarkedYAMLError(problem="an alias that holds itself", problem_mark=node.start_mark)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*place, str(key.value))
+            if here in lines:  # YAML's own readers take the last one without a word
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
             lines[here] = key.start_mark.line + 1
             _mark(value, here, lines)
+
+
+_DEEPEST = 50

@@ -34,6 +34,7 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
         for name, step in plan(graph, runs.resolve() / f"{graph.name}-TIME", mount=mount).items():
             print(f"# {name}\n{step.command.text()}\n")
         return 0
+    plan(graph, runs.resolve(), mount=mount)  # refuses what it must before the run folder is made
     folder = new_folder(runs, graph.name)
     planned = plan(graph, folder, mount=mount)
     uri = store_uri(runs) if mlflow else None

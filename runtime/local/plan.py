@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.command import Command
-from runtime.local.expression import render
+from runtime.errors import BadInput, Problem
+from runtime.local.expression import harm, placeholders, render
 from runtime.local.graph import DATA_TYPES, FromStep, Graph, Step, Value
 
 
@@ -28,11 +29,34 @@ class Planned:
 
 
 def plan(graph: Graph, run: Path, *, mount: bool) -> dict[str, Planned]:
-    """The Command of each step, in an order in which they can run; `mount`: whether inputs become read-only mounts."""
+    """The Command of each step, in an order in which they can run; `mount`: whether inputs become read-only mounts.
+
+    Raises `BadInput` for a path that the shell of a command would change.
+    """
     places = {
         i: {p: run / "steps" / i / "outputs" / p for p in s.spec.get("outputs") or {}} for i, s in graph.steps.items()
     }
-    return {i: _planned(step, run / "steps" / i, places, mount) for i, step in graph.steps.items()}
+    planned = {i: _planned(step, run / "steps" / i, places, mount) for i, step in graph.steps.items()}
+    problems = [problem for step in planned.values() for problem in _harmed(step)]
+    if problems:
+        raise BadInput(problems)
+    return planned
+
+
+def _harmed(planned: Planned) -> list[Problem]:
+    """Paths that the shell would take for something else where the component's command puts them."""
+    step, problems = planned.step, []
+    paths: dict[tuple[str, ...], str] = {("inputs", n): text for n, text in planned.inputs.items() if _is_data(step, n)}
+    paths |= {("outputs", n): str(path) for n, path in planned.outputs.items()}
+    for parts, quote, _ in placeholders(str(step.spec["command"])):
+        text = paths.get(parts, "")
+        character = harm(text, quote) or ("" if quote else next((c for c in text if c.isspace()), ""))
+        if character:
+            place = "${{" + ".".join(parts) + "}}"
+            todo = "use another folder" if quote == "'" else f"write '{place}' in the component's command"
+            wrong = f"becomes {text}, in which the shell changes {character!r}"
+            problems.append(step.component.problem(("command",), place, wrong, todo))
+    return problems
 
 
 def _planned(step: Step, folder: Path, places: Mapping[str, Mapping[str, Path]], mount: bool) -> Planned:
@@ -47,7 +71,7 @@ def _planned(step: Step, folder: Path, places: Mapping[str, Mapping[str, Path]],
         env=environment(step, inputs, outputs, folder),
         # `python` in a command means the Python that runs ngcrun, as in a container it means the container's.
         path=Path(sys.executable).parent,
-        # An input folder that holds the run folder itself must stay writable; the fingerprint still watches it.
+        # An input folder that holds the run folder itself must stay writable, and changes while the step writes there.
         read_only=tuple(p for p in read if not folder.is_relative_to(p)),
     )
     return Planned(step, command, folder, outputs, inputs, folder / "log.txt")
@@ -62,7 +86,7 @@ def input_texts(step: Step, places: Mapping[str, Mapping[str, Path]]) -> dict[st
             texts[name] = str(places[source.step][source.port])
         elif isinstance(source, Value):
             texts[name] = str(source.value)
-        elif "default" in (port or {}):
+        elif (port or {}).get("default") is not None:
             texts[name] = str(port["default"])
     return texts
 
