@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import re
 import shutil
 import signal
 import sys
@@ -32,7 +33,9 @@ STOPPED_CLOSE_S = (
 def main(component: Component, argv: Sequence[str] | None = None) -> int:
     """The entry point of `python -m runtime.<area>.<verb>`; returns the exit status (0, 1, 2, 3, 4 or 130)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if "--help" in words or "-h" in words:
+    before = ["", *words]
+    # After a bare flag it is that flag's value: --text -h
+    if any(w in ("--help", "-h") and not re.fullmatch("--[^=]+", b) for b, w in zip(before, words, strict=False)):
         from runtime.show import text_of
 
         print(text_of(component))

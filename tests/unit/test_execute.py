@@ -107,8 +107,9 @@ def test_the_config_can_be_shown_without_running(capsys: pytest.CaptureFixture[s
     assert "model:\n  l2: 0.0\n" in capsys.readouterr().out
 
 
-def test_help_names_every_port_and_field(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(echo, ["--help"]) == 0
+@pytest.mark.parametrize("words", [["--help"], ["model=line", "-h"]])
+def test_help_names_every_port_and_field(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert main(echo, words) == 0
     text = capsys.readouterr().out
     for word in [*echo.all_ports(), "model.max_depth", "model.l2", "1..100", "good|fail|empty"]:
         assert word in text
@@ -199,3 +200,9 @@ def test_a_step_that_is_stopped_does_not_wait_long_for_a_store(tmp_path: Path) -
 def sleeper(_ports: TwoPorts, _metrics: Metrics) -> None:
     print("at work", flush=True)
     time.sleep(60)
+
+
+def test_a_value_that_looks_like_a_cry_for_help_is_a_value(tmp_path: Path) -> None:
+    assert main(echo, [f"--out={tmp_path / 'out'}", "--text", "-h", "--note", "--help"]) == 0
+    ports = json.loads((tmp_path / "out" / "ports.json").read_text())
+    assert (ports["text"], ports["note"]) == ("-h", "--help")
