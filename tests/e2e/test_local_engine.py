@@ -20,6 +20,7 @@ from runtime.local import graph
 from runtime.local.engine import Engine, State
 from runtime.local.pipeline import mounts_work
 from runtime.local.plan import plan
+from runtime.local.record import Record
 from tests.fakes.echo import echo
 from tests.fakes.pipelines import write_component, write_pipeline
 
@@ -292,3 +293,18 @@ def test_a_value_that_the_shell_would_harm_is_refused_before_anything_starts(tmp
     assert done.returncode == 2
     assert "holds \"'\", which the shell of the command changes inside '...'; remove it" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_record_follows_each_change_of_one_step_among_many(tmp_path: Path) -> None:
+    write_component(tmp_path)
+    read = graph.read(write_pipeline(tmp_path, {f"s{i}": {} for i in range(300)}))
+    record = Record(read, planned := plan(read, tmp_path, mount=False), tmp_path, read_only=False)
+    states = {name: State() for name in planned}
+    record.write(states, "running", None)
+    before = json.loads((tmp_path / "run.json").read_text())
+    states["s7"].status, states["s7"].why = "failed", "line\nbreak"
+    record.write(states, "failed", None)
+    after = json.loads((tmp_path / "run.json").read_text())
+    assert [s["name"] for s in after["steps"]] == list(planned)
+    assert [s["name"] for s, t in zip(before["steps"], after["steps"], strict=True) if s != t] == ["s7"]
+    assert (after["status"], after["steps"][7]["why"]) == ("failed", "line\nbreak")
