@@ -35,9 +35,9 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
             print(f"# {name}\n{step.command.text()}\n")
         return 0
     plan(graph, runs.resolve(), mount=mount)  # refuses what it must before the run folder is made
+    uri = store_uri(runs) if mlflow else None
     folder = new_folder(runs, graph.name)
     planned = plan(graph, folder, mount=mount)
-    uri = store_uri(runs) if mlflow else None
     params = {name: str(value) for name, value in graph.inputs.items()}
     tracker = Tracker(uri, graph.name, list(planned), params) if uri else None
     record = Record(graph, planned, folder, read_only=mount)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime.errors import BadInput
 from runtime.metrics import told
 
 WAIT_S = 30.0
@@ -25,12 +27,19 @@ _MLFLOW_STATUS = {"completed": "FINISHED", "canceled": "KILLED"}
 
 
 def store_uri(runs: Path) -> str | None:
-    """Where runs are recorded: as the environment says, else a sqlite file in `runs`; None where mlflow is missing."""
+    """Where runs are recorded: as the environment says, else a sqlite file in `runs`; None where mlflow is missing.
+
+    Raises `BadInput` for a path that no sqlite URI can hold.
+    """
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return os.environ["MLFLOW_TRACKING_URI"]
     if importlib.util.find_spec("mlflow") is None or importlib.util.find_spec("sqlalchemy") is None:
         return None
-    return f"sqlite:///{runs.resolve() / 'mlflow.db'}"
+    path = str(runs.resolve() / "mlflow.db")
+    if re.search("[?#%]", path):  # they end or change the path in a URI, and no quoting is undone by every reader of it
+        todo = "use another folder, or set MLFLOW_TRACKING_URI"
+        raise BadInput.of("runs", path, "holds ?, # or %, which MLflow's sqlite store cannot", todo)
+    return f"sqlite:///{path}"
 
 
 class Tracker:

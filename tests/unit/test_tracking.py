@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.local.track import shown_uri
+from runtime.errors import BadInput
+from runtime.local.track import shown_uri, store_uri
 from runtime.metrics import Record, told
 from runtime.tracking import MlflowRun, artifact_location, flatten
 
@@ -87,3 +89,12 @@ def test_a_store_is_shown_without_its_secrets(uri: str, shown: str) -> None:
 def test_artifacts_stand_beside_a_sqlite_store() -> None:
     assert artifact_location("sqlite:////data/mlflow.db") == "file:///data/mlartifacts"
     assert artifact_location("https://host") is None
+
+
+@pytest.mark.parametrize("name", ["a?b", "100%20x", "a#b"])
+def test_a_folder_that_no_sqlite_uri_can_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(BadInput, match="which MLflow's sqlite store cannot; use another folder"):
+        store_uri(tmp_path / name)
