@@ -26,13 +26,14 @@ class Command:
         """The whole environment of the program, for a caller whose own is `base`."""
         whole = {**base, **self.env}
         if self.path is not None:
-            whole["PATH"] = str(self.path) + os.pathsep + base.get("PATH", os.defpath)
+            whole["PATH"] = str(self.path) + os.pathsep + whole.get("PATH", os.defpath)
         return whole
 
     def text(self) -> str:
         """The command as one could paste it into a POSIX shell."""
         lines = [f"cd {shlex.quote(str(self.cwd))} &&", "env"]
         lines += [f"  {name}={shlex.quote(value)}" for name, value in self.env.items()]
-        lines += [f'  PATH={shlex.quote(str(self.path))}:"$PATH"'] if self.path else []
+        rest = shlex.quote(self.env["PATH"]) if "PATH" in self.env else '"$PATH"'
+        lines += [f"  PATH={shlex.quote(str(self.path))}:{rest}"] if self.path else []
         lines += [f"  {' '.join(shlex.quote(word) for word in self.argv)}"]
         return lines[0] + "\n" + " \\\n".join(lines[1:])

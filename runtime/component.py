@@ -143,7 +143,9 @@ def _port(cls: type[Any], field: dataclasses.Field[Any], hint: Any) -> Port:
         raise TypeError(f"{cls.__qualname__}.{field.name}: {inner} is not str, int, float, bool or Path")
     default = field.default
     if isinstance(marker, Group) and field.default_factory is not dataclasses.MISSING:
-        default = _option_name(marker, field.default_factory())
+        default = field.default_factory()
+    if isinstance(marker, Group) and default is not dataclasses.MISSING and default is not None:
+        default = _option_name(marker, default)
     return Port(field.name, marker, inner, optional, default)
 
 

@@ -211,7 +211,10 @@ def _hydra_compose(component: Component, request: Request, values: Mapping[str, 
 
     ports = component.all_ports()
     _store(component.name, ports)
-    lines = [f"{name}={_hydra_literal(ports[name], value)}" for name, value in values.items()] + request.inner
+    # Hydra takes no null for a group: an absent one is absent by default, or its default is deleted.
+    absent = [n for n, v in values.items() if v is None and isinstance(ports[n].marker, Group)]
+    lines = [f"{n}={_hydra_literal(ports[n], v)}" for n, v in values.items() if n not in absent]
+    lines += [f"~{n}" for n in absent if ports[n].default is not None] + request.inner
     where = request.config_dir
     try:
         with _search_path(where):

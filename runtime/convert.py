@@ -41,7 +41,7 @@ def _scalar(port: Port, text: str) -> Any:
     word = text.strip()
     if port.python is bool and word.lower() in _BOOLS:
         return _BOOLS[word.lower()]
-    if port.python is int and re.fullmatch(r"[+-]?\d+", word):
+    if port.python is int and re.fullmatch(r"[+-]?[0-9]{1,4000}", word):  # Python itself reads no more than 4300
         return int(word)
     if port.python is float:
         try:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import re
 import shutil
 import signal
 import sys
@@ -19,16 +20,22 @@ from runtime import metrics as metrics_module
 from runtime.component import Component, Output
 from runtime.compose import Request, compose, parse
 from runtime.errors import BadInput, MissingOutput, NgcrunError, ToolFailed
-from runtime.metrics import Memory, Metrics
+from runtime.metrics import CLOSE_S, Memory, Metrics
 
 # The machine's state, not our bug: no traceback for these.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+
+STOPPED_CLOSE_S = (
+    4.0  # for the metrics of a step that is stopped: SIGKILL comes 10 s after SIGTERM, as in `docker stop`
+)
 
 
 def main(component: Component, argv: Sequence[str] | None = None) -> int:
     """The entry point of `python -m runtime.<area>.<verb>`; returns the exit status (0, 1, 2, 3, 4 or 130)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if "--help" in words or "-h" in words:
+    before = ["", *words]
+    # After a bare flag it is that flag's value: --text -h
+    if any(w in ("--help", "-h") and not re.fullmatch("--[^=]+", b) for b, w in zip(before, words, strict=False)):
         from runtime.show import text_of
 
         print(text_of(component))
@@ -88,9 +95,8 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
             status = "KILLED"
             raise
         finally:
-            metrics.close(status)
-        for name, stage in stages.items():
-            publish(stage, targets[name])
+            metrics.close(status, STOPPED_CLOSE_S if status == "KILLED" else CLOSE_S)
+        publish_all(stages, targets)
     _summary(component, targets, memory)
     return targets
 
@@ -134,6 +140,7 @@ def _staged(component: Component, targets: dict[str, Path]) -> Iterator[dict[str
     """A place to write each output, beside its target where that can be renamed; gone afterwards in any case."""
     stages: dict[str, Path] = {}
     temporary: list[Path] = []
+    _apart(targets)
     try:
         for name, target in targets.items():
             marker = component.all_ports()[name].marker
@@ -145,10 +152,18 @@ def _staged(component: Component, targets: dict[str, Path]) -> Iterator[dict[str
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _apart(targets: dict[str, Path]) -> None:
+    for name, target in targets.items():
+        for other, place in targets.items():
+            if name != other and target.resolve().is_relative_to(place.resolve()):
+                raise BadInput.of(name, target, f"is or lies in the output {other}", "name another place")
+
+
 def _stage(name: str, target: Path, *, is_file: bool, temporary: list[Path]) -> Path:
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise BadInput.of(name, target, "already holds data", "remove it or name another place")
     try:
+        target = target.resolve()  # a link to a folder stays a link
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=_beside(target)))
     except OSError as error:
@@ -168,14 +183,50 @@ def _beside(target: Path) -> Path | None:
     return None if target.is_dir() and target.stat().st_dev != target.parent.stat().st_dev else target.parent
 
 
+def publish_all(stages: dict[str, Path], targets: dict[str, Path]) -> None:
+    """Move every finished output into place; when one cannot be, those already there are taken away again."""
+    done: list[Path] = []
+    try:
+        for name, stage in stages.items():
+            publish(stage, targets[name])
+            done.append(targets[name])
+    except BaseException as error:
+        for target in done:
+            _take_away(target.resolve())
+        failure = machine_failure(error)
+        if failure is None:
+            raise
+        raise failure from error
+
+
 def publish(stage: Path, target: Path) -> None:
     """Move a finished output into place: by rename, or by copying into a folder that is a mount."""
-    if target.is_dir() and stage.is_dir() and stage.stat().st_dev != target.stat().st_dev:
-        shutil.copytree(stage, target, dirs_exist_ok=True)
-        return
+    target = target.resolve()
     if target.is_dir() and stage.is_dir():
-        target.rmdir()
+        try:
+            target.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or any(target.iterdir()):
+                raise
+            return _copy_into(stage, target)
     stage.rename(target)
+    return None
+
+
+def _copy_into(stage: Path, mount: Path) -> None:
+    try:
+        shutil.copytree(stage, mount, dirs_exist_ok=True)
+    except BaseException:
+        _take_away(mount)
+        raise
+
+
+def _take_away(target: Path) -> None:
+    """Remove an output that we put there."""
+    if not target.is_dir():
+        target.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(target, ignore_errors=True)  # the mount itself stays, empty
 
 
 def _require_outputs(component: Component, stages: dict[str, Path], targets: dict[str, Path]) -> None:

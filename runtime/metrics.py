@@ -10,6 +10,7 @@ import json
 import math
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -39,7 +40,7 @@ class Sink(Protocol):
     """Something that takes records in batches of at most `BATCH`, in order, from one thread."""
 
     def write(self, records: Sequence[Record]) -> None:
-        """Store the records; may raise, which is reported once and ends the sink."""
+        """Store the records; after it raised, it is called again with the same object a few times, then given up."""
 
     def close(self, status: str) -> None:
         """Say how the step ended: FINISHED, FAILED or KILLED."""
@@ -68,20 +69,23 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
 
     def write(self, records: Sequence[Record]) -> None:  # noqa: D102 - as in Sink
+        lines = []
         for record in records:
             fields = dataclasses.asdict(record)
             if isinstance(record.value, float) and not math.isfinite(record.value):
                 fields["value"] = str(record.value)
-            self._file.write(json.dumps(fields, default=str, ensure_ascii=False) + "\n")
-        self._file.flush()
+            lines.append(json.dumps(fields, default=str, ensure_ascii=False) + "\n")
+        self._append("".join(lines))
 
     def close(self, status: str) -> None:  # noqa: D102 - as in Sink
-        self._file.write(json.dumps({"kind": "status", "value": status}) + "\n")
-        self._file.close()
+        self._append(json.dumps({"kind": "status", "value": status}) + "\n")
+
+    def _append(self, text: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(text)
 
 
 class Metrics:
@@ -100,7 +104,7 @@ class Metrics:
         self._put([Record("metric", key, float(value), step, now) for key, value in values.items()])
 
     def params(self, values: Mapping[str, object]) -> None:
-        """Record settings, once each."""
+        """Record settings, once each: the first value of a name stays."""
         self._text("param", values)
 
     def tags(self, values: Mapping[str, object]) -> None:
@@ -147,11 +151,11 @@ class _Drain:
 
     def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            self._why = self._why or f"no answer within {timeout_s:.0f} s"
-        if self._why:
-            count = f"{self._lost} records not stored" if self._lost else "the last records may not be stored"
-            print(f"warning: metrics: {type(self._sink).__name__}: {self._why}; {count}", file=sys.stderr)
+        late = self._thread.is_alive()
+        why = self._why or (f"no answer within {timeout_s:.0f} s" if late else "")
+        if why:
+            count = f"{self._lost} records not stored" if self._lost and not late else "the last may not be stored"
+            print(f"warning: metrics: {type(self._sink).__name__}: {why}; {count}", file=sys.stderr)
 
     def _run(self) -> None:
         pending: list[Record] = []
@@ -175,20 +179,23 @@ class _Drain:
         self._guard(lambda: self._sink.write(batch), len(batch))
 
     def _guard(self, act: Callable[[], None], count: int) -> None:
-        """A store's failure is told at the end, never raised; a store that failed for good is not asked again."""
-        if self._why:
-            self._lost += count
-            return None
-        for pause_s in (*PAUSES_S, None):
+        """A store's failure is told at the end, never raised; after one that stayed, each act gets a single try."""
+        for pause_s in (*(() if self._why else PAUSES_S), None):
             try:
                 return act()
             except Exception as error:
                 if pause_s is None:
                     self._lost += count
-                    self._why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+                    self._why = self._why or told(error)
                 else:
                     time.sleep(pause_s)
         return None
+
+
+def told(error: BaseException) -> str:
+    """An error as a short line without the secrets that an address may hold: user, password, query."""
+    text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return re.sub(r"(://)[^/\s@]*@", r"\1", re.sub(r"(://[^\s?]*)\?\S*", r"\1", text))[:300]
 
 
 def from_environment(component: str, environ: Mapping[str, str] = os.environ, extra: Iterable[Sink] = ()) -> Metrics:

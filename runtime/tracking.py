@@ -10,7 +10,8 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,29 +43,43 @@ class MlflowRun:
         self._client: Any = None
         self._run_id = environ.get("MLFLOW_RUN_ID", "")
         self._owned = not self._run_id
-        self._params = 0
+        self._params: set[str] = set()
+        self._records: Sequence[Record] = ()
+        self._calls: list[Callable[[], None]] = []
         self._azure = environ["MLFLOW_TRACKING_URI"].startswith("azureml")
 
     def write(self, records: Sequence[Record]) -> None:
-        """Store metrics, params and tags with as few calls as the server allows; then the artifacts, in order."""
+        """Store the records with as few calls as the server allows; tried again, it goes on at the call that failed."""
+        self._connect()
+        if records is not self._records:
+            self._records, self._calls = records, list(self._calls_for(records))
+        while self._calls:
+            self._calls[0]()
+            del self._calls[0]
+
+    def _calls_for(self, records: Sequence[Record]) -> Iterator[Callable[[], None]]:
+        """First the metrics, then params and tags, then the artifacts in their order."""
         from mlflow.entities import Metric, Param, RunTag
 
-        self._connect()
         metrics = [Metric(r.key, r.value, r.time_ms, r.step) for r in records if r.kind == "metric"]
-        params = [Param(r.key, r.value[:VALUE_CHARS]) for r in records if r.kind == "param"]
+        params = [Param(r.key, r.value[:VALUE_CHARS]) for r in records if r.kind == "param" and self._is_new(r.key)]
         tags = [RunTag(r.key, r.value[:VALUE_CHARS]) for r in records if r.kind == "tag"]
-        if self._azure:
-            params = params[: max(0, AZURE_PARAMS_PER_RUN - self._params)]
-        self._params += len(params)
         size = AZURE_METRICS_PER_CALL if self._azure else max(len(metrics), 1)
         for start in range(0, len(metrics), size):
-            self._client.log_batch(self._run_id, metrics=metrics[start : start + size])
+            yield partial(self._client.log_batch, self._run_id, metrics=metrics[start : start + size])
         for start in range(0, max(len(params), len(tags)), PARAMS_PER_CALL):
             end = start + PARAMS_PER_CALL
-            self._client.log_batch(self._run_id, params=params[start:end], tags=tags[start:end])
+            yield partial(self._client.log_batch, self._run_id, params=params[start:end], tags=tags[start:end])
         for record in records:
             if record.kind == "artifact":
-                self._artifact(record)
+                yield partial(self._artifact, record)
+
+    def _is_new(self, param: str) -> bool:
+        """Whether a param is still to be sent: MLflow refuses a whole batch for one that comes twice or changes."""
+        if param in self._params or (self._azure and len(self._params) >= AZURE_PARAMS_PER_RUN):
+            return False
+        self._params.add(param)
+        return True
 
     def close(self, status: str) -> None:
         """End the run if it is ours; a run given by the environment is ended by who gave it."""

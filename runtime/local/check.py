@@ -71,7 +71,10 @@ def _declaration(doc: Document, name: str, port: Mapping[str, Any]) -> list[Prob
     place, kind = ("inputs", name), port.get("type")
     if kind not in DATA_TYPES | LITERAL_TYPES:
         return [doc.problem((*place, "type"), kind, "is not a type", nearest(str(kind), DATA_TYPES | LITERAL_TYPES))]
-    if "default" in port and kind in LITERAL_TYPES:
+    for key in ("min", "max"):
+        if port.get(key) is not None and _bound(port, key) is None:
+            return [doc.problem((*place, key), port[key], "is not a number", "write a number")]
+    if port.get("default") is not None and kind in LITERAL_TYPES:
         wrong = literal(port["default"], port)
         return [doc.problem((*place, "default"), port["default"], *wrong)] if wrong else []
     return []
@@ -111,7 +114,7 @@ def bindings(step: Step, graph: Mapping[str, Step]) -> list[Problem]:
         port = given or {}
         source = step.inputs.get(name)
         if source is None:
-            if not port.get("optional") and "default" not in port:
+            if not port.get("optional") and port.get("default") is None:
                 todo = f"add `{name}:` below `inputs:`"
                 problems.append(step.pipeline.problem(step.place(name), None, "is required and not bound", todo))
         elif isinstance(source, FromStep):
@@ -157,6 +160,8 @@ def _value(step: Step, name: str, port: Mapping[str, Any], source: Value) -> lis
 def _data(path: Path, kind: str) -> tuple[str, str] | None:
     if not path.exists():
         return "does not exist", f"name an existing {kind.removeprefix('uri_')}"
+    if path.is_dir() and kind == "uri_file":
+        return "is a folder", "name a file"
     if path.is_dir() and not any(path.iterdir()):
         return "is an empty folder", "name a folder that holds the data"
     return None
@@ -165,6 +170,8 @@ def _data(path: Path, kind: str) -> tuple[str, str] | None:
 def literal(value: Any, port: Mapping[str, Any]) -> tuple[str, str] | None:
     """What is wrong with a literal for a declared input, and what to do; None when it fits."""
     kind, text = port.get("type"), str(value)
+    if isinstance(value, dict | list):
+        return "is not a literal", "write one value"
     pattern = _PATTERNS.get(str(kind))
     if pattern and not pattern.fullmatch(text.strip()):
         return (
@@ -175,9 +182,10 @@ def literal(value: Any, port: Mapping[str, Any]) -> tuple[str, str] | None:
     if choices and text not in choices:
         return "is not a choice", nearest(text, choices)
     if kind in ("integer", "number"):
-        if port.get("min") is not None and float(text) < float(port["min"]):
+        low, high = _bound(port, "min"), _bound(port, "max")
+        if low is not None and float(text) < low:
             return f"is below the minimum {port['min']}", "give a larger number"
-        if port.get("max") is not None and float(text) > float(port["max"]):
+        if high is not None and float(text) > high:
             return f"is above the maximum {port['max']}", "give a smaller number"
     return None
 
@@ -185,6 +193,10 @@ def literal(value: Any, port: Mapping[str, Any]) -> tuple[str, str] | None:
 def _too_long(value: str) -> tuple[str, str] | None:
     size = len(value.encode("utf-8", "surrogateescape"))
     return (f"is {size} bytes long, too much for a command line", "put it into a file") if size > VALUE_BYTES else None
+
+
+def _bound(port: Mapping[str, Any], key: str) -> float | None:
+    return float(port[key]) if _PATTERNS["number"].fullmatch(str(port.get(key))) else None
 
 
 def _shell(step: Step, name: str, value: str) -> tuple[str, str] | None:

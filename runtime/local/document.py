@@ -42,12 +42,11 @@ def load(path: Path) -> Document:
     if not path.is_file():
         wrong = "is a folder" if path.is_dir() else "does not exist"
         raise BadInput.of("file", shown(path), wrong, "name a YAML file")
+    lines: dict[Place, int] = {}
     try:
         node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
-        lines: dict[Place, int] = {}
-        if isinstance(node, yaml.MappingNode):
-            _mark(node, (), lines)
-            data = _construct(node)
+        _mark(node, (), lines)
+        data = _plain(node)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BadInput.of("file", shown(path), f"cannot be read ({reason})", "make it readable to you") from error
@@ -63,21 +62,30 @@ def load(path: Path) -> Document:
     return Document(path, data, lines)
 
 
-def _construct(node: yaml.Node) -> Any:
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster; not every build has it
+
+
+def _plain(node: yaml.Node | None) -> Any:
     loader = _Loader("")
     try:
-        return loader.construct_document(node)
+        return loader.construct_document(node) if node else None
     finally:
         loader.dispose()
 
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster; not every build has it
-
-
-def _mark(node: yaml.Node, place: Place, lines: dict[Place, int]) -> None:
+def _mark(node: yaml.Node | None, place: Place, lines: dict[Place, int]) -> None:
+    if node is None:
+        return
     lines.setdefault(place, node.start_mark.line + 1)
+    if len(place) > _DEEPEST:
+        raise yaml.MarkedYAMLError(problem="an alias that holds itself", problem_mark=node.start_mark)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*place, str(key.value))
+            if here in lines:  # YAML's own readers take the last one without a word
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
             lines[here] = key.start_mark.line + 1
             _mark(value, here, lines)
+
+
+_DEEPEST = 50

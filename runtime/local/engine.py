@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import queue
@@ -42,7 +43,10 @@ Listener = Callable[[str, State], None]
 
 
 class Engine:
-    """One run of one pipeline. `states` is complete at any moment; `listener` is told of each change."""
+    """One run of one pipeline. `states` is complete at any moment; `listener` is told of each change.
+
+    A step's thread notes times and exit code; statuses change on the thread of `run` alone.
+    """
 
     def __init__(
         self,
@@ -57,59 +61,72 @@ class Engine:
         self.jobs, self.stop_on_failure = jobs, stop_on_failure
         self.states = {name: State() for name in planned}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ended: queue.Queue[str] = queue.Queue()
-        self._verdicts: dict[str, str] = {}  # written by the steps' threads; `states` only by the main one
+        # What the main thread waits for: a step that has ended with its verdict, or None, which means: stop.
+        self._events: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
 
     def run(self) -> str:
         """Run everything; returns `completed`, `failed` or `canceled`. Ctrl-C ends the steps first, then returns."""
         try:
-            while self._start_ready() or self._count("running"):
-                self._settle(self._next())
-        except KeyboardInterrupt:
+            while self._start_ready() or self._running():
+                event = self._next()
+                if event is None:
+                    self._stop()
+                    return "canceled"
+                self._settle(*event)
+        except BaseException:  # the listener's: a full disk
+            self.listener = lambda _name, _state: None
             self._stop()
-            return "canceled"
+            raise
         return "completed" if all(s.status == "completed" for s in self.states.values()) else "failed"
 
-    def _next(self, until: float = math.inf) -> str:
-        """The next step that has ended; raises `queue.Empty` when none has by then."""
+    def stop_soon(self) -> None:
+        """Ask `run` to stop; safe to call from a signal handler. A second time means: at once."""
+        self._events.put(None)
+
+    def _next(self, until: float = math.inf) -> tuple[str, str, str] | None:
+        """What happens next; raises `queue.Empty` when nothing has by then.
+
+        Looks up now and then: polars, which mlflow loads, takes SIGINT over with SA_RESTART, and then a wait without an
+        end is not interrupted by Ctrl-C (seen with polars 1.44.2).
+        """
         while True:
             left = until - time.monotonic()
             try:
-                return self._ended.get(timeout=max(0.0, min(left, POLL_S)))
+                return self._events.get(timeout=max(0.0, min(left, POLL_S)))
             except queue.Empty:
                 if left <= 0:
                     raise
 
-    def _count(self, status: str) -> int:
-        return sum(state.status == status for state in self.states.values())
+    def _running(self) -> int:
+        return sum(state.status == "running" for state in self.states.values())
 
     def _start_ready(self) -> bool:
         """Start each step whose inputs are there, as far as `jobs` allows; whether any was started."""
-        started = False
+        started, free = False, self.jobs - self._running()
         for name, planned in self.planned.items():
-            if self.states[name].status != "waiting" or self._count("running") >= self.jobs:
+            if self.states[name].status != "waiting":
                 continue
             needs = {self.states[n].status for n in planned.step.needs()}
             if needs & {"failed", "skipped", "canceled"}:
-                self._change(name, "skipped", why="a step that it needs did not complete")
-            elif needs <= {"completed"}:
+                self._change(name, "skipped", "a step that it needs did not complete")
+            elif free > 0 and needs <= {"completed"}:
                 self.states[name].started = time.time()
-                self._change(name, "running")
                 threading.Thread(target=self._step, args=(name,), name=name, daemon=True).start()
-                started = True
+                started, free = True, free - 1
+                self._change(name, "running")
         return started
 
-    def _settle(self, name: str) -> None:
+    def _settle(self, name: str, status: str, why: str) -> None:
         state = self.states[name]
         state.seconds = time.time() - state.started
-        self._change(name, self._verdicts[name])
-        if state.status == "failed" and self.stop_on_failure and not self._stopping.is_set():
+        self._change(name, status, why)
+        if status == "failed" and self.stop_on_failure and not self._stopping.is_set():
             self._stop()
 
     def _change(self, name: str, status: str, why: str = "") -> None:
         state = self.states[name]
-        state.status, state.why = status, why or state.why
+        state.status, state.why = status, why
         if self.tracker is not None and status not in ("waiting", "running"):
             self.tracker.ended(name, status, {"seconds": state.seconds})
         self.listener(name, state)
@@ -118,15 +135,20 @@ class Engine:
         """End what runs: SIGTERM, then SIGKILL after `GRACE_S` or at the second Ctrl-C."""
         self._stopping.set()
         for name in [n for n, s in self.states.items() if s.status == "waiting"]:
-            self._change(name, "canceled", why="stopped before it began")
+            self._change(name, "canceled", "stopped before it began")
+        if self.tracker is not None:
+            self.tracker.wait_no_more()
         self._signal(signal.SIGTERM)
         until = time.monotonic() + GRACE_S
-        while self._count("running"):
-            try:
-                self._settle(self._next(until))
-            except (queue.Empty, KeyboardInterrupt):
+        while self._running():
+            event = None
+            with contextlib.suppress(queue.Empty):
+                event = self._next(until)
+            if event is None:
                 self._signal(signal.SIGKILL)
                 until = time.monotonic() + GRACE_S
+            else:
+                self._settle(*event)
 
     def _signal(self, number: signal.Signals) -> None:
         for process in list(self._processes.values()):
@@ -141,9 +163,7 @@ class Engine:
             status, why = "failed", error.what
         except Exception as error:  # a bug of ours must not leave the main thread waiting for ever
             status, why = "failed", f"ngcrun itself failed: {type(error).__name__}: {error}"
-        state.why = why
-        self._verdicts[name] = status
-        self._ended.put(name)
+        self._events.put((name, status, why))
 
     def _execute(self, name: str, planned: Planned, state: State) -> tuple[str, str]:
         prepare(planned)

@@ -87,17 +87,13 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
     wrong = shape.of(doc)
     if wrong:
         raise BadInput(wrong)
-    inputs = {n: job_input(doc, ("inputs", n), v, problems) for n, v in (doc.data.get("inputs") or {}).items()}
-    for name, text in (overrides or {}).items():
-        if name not in inputs:
-            problems.append(Problem(name, text, "is not an input of the pipeline", nearest(name, inputs)))
-            continue
-        before = inputs[name]
-        kind = before.type if before else "string"
-        if kind in DATA_TYPES and not text:
-            problems.append(Problem(name, text, "is empty", f"name an existing {kind.removeprefix('uri_')}"))
-            continue
-        inputs[name] = Value(Path(text).resolve() if kind in DATA_TYPES else text, kind)
+    declared, given = doc.data.get("inputs") or {}, overrides or {}
+    problems += [
+        Problem(name, text, "is not an input of the pipeline", nearest(name, declared))
+        for name, text in given.items()
+        if name not in declared
+    ]
+    inputs = {n: job_input(doc, ("inputs", n), raw, problems, given.get(n)) for n, raw in declared.items()}
     steps: dict[str, Step] = {}
     scope = Scope(doc, "", inputs)
     unfold(scope, steps, problems, (path.resolve(),))

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runtime import vendor
@@ -34,9 +34,9 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
     mount = mounts_work()
     if dry_run:
         return _show(plan(graph, runs.resolve() / f"{graph.name}-TIME", mount=mount))
+    uri = store_uri(runs) if mlflow else None  # refuses what it must before the run folder is made
     folder = new_folder(runs, graph.name)
     planned = plan(graph, folder, mount=mount)
-    uri = store_uri(runs) if mlflow else None
     tracker = Tracker(uri, graph.name, list(planned), {n: str(v) for n, v in graph.inputs.items()}) if uri else None
     record = Record(graph, planned, folder, read_only=mount)
     screen.say(f"{graph.name}: {len(planned)} steps, run folder {shown(folder)}")
@@ -49,16 +49,15 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
 
     engine = Engine(planned, listener, tracker=tracker, jobs=jobs or max(2, os.cpu_count() or 2),
                     stop_on_failure=graph.stop_on_failure)  # fmt: skip
-    record.write(engine.states, "running", tracker)
-    _cancel_as_ctrl_c()
-    with screen.live(engine, planned):
-        status = engine.run()
-    outputs = link_outputs(graph, planned, engine.states, folder)
-    record.write(engine.states, status, tracker)  # before the wait for the store, which may be cut short
+    with stoppable(engine):
+        record.write(engine.states, "running", tracker)
+        with screen.live(engine, planned):
+            status = engine.run()
+        outputs = link_outputs(graph, planned, engine.states, folder)
+        record.write(engine.states, status, tracker)
+        report.write(folder)
     if tracker is not None:
         tracker.close(status, {"steps": len(planned)})
-    record.write(engine.states, status, tracker)
-    report.write(folder)
     _say_how_it_went(engine, status, folder, outputs, tracker)
     return _exit_status(engine, status)
 
@@ -69,19 +68,30 @@ def _show(planned: Mapping[str, Planned]) -> int:
     return 0
 
 
-def _cancel_as_ctrl_c() -> None:
-    """A cancel from outside and a closed terminal end the steps like Ctrl-C; `nohup` goes on protecting."""
+@contextlib.contextmanager
+def stoppable(engine: Engine) -> Iterator[None]:
+    """While the block runs, Ctrl-C, a cancel from outside and a closed terminal ask the engine to stop, and no more.
+
+    `nohup` goes on protecting.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     terminals = [stream for stream in (sys.stdout, sys.stderr) if stream.isatty()]
 
-    def hung_up(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it may come from the terminal and from the shell
-        for stream in terminals:
-            screen.deafen(stream)
-        raise KeyboardInterrupt
+    def ask(number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            signal.signal(number, signal.SIG_IGN)  # it may come from the terminal and from the shell
+            for stream in terminals:
+                screen.deafen(stream)
+        engine.stop_soon()
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, hung_up)
+    before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def mounts_work() -> bool:

@@ -50,7 +50,7 @@ def _planned(step: Step, folder: Path, places: Mapping[str, Mapping[str, Path]],
         env=environment(step, inputs, outputs, folder),
         # `python` in a command means the Python that runs ngcrun, as in a container it means the container's.
         path=Path(sys.executable).parent,
-        # An input folder that holds the run folder itself must stay writable; the fingerprint still watches it.
+        # An input folder that holds the run folder itself must stay writable, and changes while the step writes there.
         read_only=tuple(p for p in read if not folder.is_relative_to(p)),
     )
     return Planned(step, command, folder, outputs, inputs, folder / "log.txt", code_folder(step.component))
@@ -71,7 +71,7 @@ def input_texts(step: Step, places: Mapping[str, Mapping[str, Path]]) -> dict[st
             texts[name] = str(places[source.step][source.port])
         elif isinstance(source, Value):
             texts[name] = str(source.value)
-        elif "default" in (port or {}):
+        elif (port or {}).get("default") is not None:
             texts[name] = str(port["default"])
     return texts
 

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,7 @@ class Record:
     def __init__(self, graph: Graph, planned: Mapping[str, Planned], folder: Path, *, read_only: bool) -> None:
         self.graph, self.planned, self.folder = graph, planned, folder
         self._began = time.time()
+        self._texts: dict[str, tuple[tuple[object, ...], str]] = {}
         self._head = {
             "name": graph.name,
             "pipeline": str(graph.file.resolve()),
@@ -63,18 +65,28 @@ class Record:
 
     def write(self, states: Mapping[str, State], status: str, tracker: Tracker | None) -> None:
         """Write `run.json` as of now."""
-        steps = [self._step(name, state, tracker) for name, state in states.items()]
+        steps = ",\n".join(self._text(name, state, tracker) for name, state in states.items())
         store = (
             {"tracking_uri": shown_uri(tracker.uri), "run_id": tracker.parent_id}
             if tracker and not tracker.failed
             else None
         )
-        data = self._head | {"status": status, "written": _clock(time.time()), "mlflow": store, "steps": steps}
+        data = self._head | {"status": status, "written": _clock(time.time()), "mlflow": store}
         partial = self.folder / ".run.json.partial"
-        partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        head = json.dumps(data, indent=1, ensure_ascii=False).removesuffix("\n}")
+        partial.write_text(f'{head},\n "steps": [\n{steps}\n ]\n}}\n', encoding="utf-8")
         partial.replace(self.folder / "run.json")
 
-    def _step(self, name: str, state: State, tracker: Tracker | None) -> dict[str, Any]:
+    def _text(self, name: str, state: State, tracker: Tracker | None) -> str:
+        """One step as JSON, made anew only when it has changed: a pipeline may have hundreds."""
+        run_id = tracker.run_ids.get(name) if tracker else None
+        key = (*vars(state).values(), run_id)
+        if self._texts.get(name, ((), ""))[0] != key:
+            text = json.dumps(self._step(name, state, run_id), indent=1, ensure_ascii=False)
+            self._texts[name] = key, textwrap.indent(text, "  ")
+        return self._texts[name][1]
+
+    def _step(self, name: str, state: State, run_id: str | None) -> dict[str, Any]:
         planned = self.planned[name]
         return {
             "name": name,
@@ -91,7 +103,7 @@ class Record:
             "inputs": dict(planned.inputs),
             "outputs": {port: str(path) for port, path in planned.outputs.items()},
             "log": str(planned.log),
-            "mlflow_run_id": tracker.run_ids.get(name) if tracker else None,
+            "mlflow_run_id": run_id,
         }
 
 

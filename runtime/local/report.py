@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import json
 from collections.abc import Iterator, Mapping
@@ -81,12 +82,16 @@ def _step(step: Mapping[str, Any]) -> str:
 
 
 def _figures(path: Path) -> dict[str, float]:
-    """The last value of each metric; a step that is not ours has none."""
+    """The last value of each metric; a step that is not ours has none, one that was killed may end in half a line."""
     if not path.is_file():
         return {}
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    numbers = [r for r in records if r["kind"] == "metric" and isinstance(r["value"], int | float)]
-    return {r["key"]: r["value"] for r in numbers}
+    figures = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            match json.loads(line):
+                case {"kind": "metric", "key": str(key), "value": int() | float() as value}:
+                    figures[key] = value
+    return figures
 
 
 def _pictures(output: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -17,17 +18,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime.errors import BadInput
+from runtime.metrics import told
+
 WAIT_S = 30.0
+STOPPED_WAIT_S = 4.0  # after Ctrl-C
 _MLFLOW_STATUS = {"completed": "FINISHED", "canceled": "KILLED"}
 
 
 def store_uri(runs: Path) -> str | None:
-    """Where runs are recorded: as the environment says, else a sqlite file in `runs`; None where mlflow is missing."""
+    """Where runs are recorded: as the environment says, else a sqlite file in `runs`; None where mlflow is missing.
+
+    Raises `BadInput` for a path that no sqlite URI can hold.
+    """
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return os.environ["MLFLOW_TRACKING_URI"]
     if importlib.util.find_spec("mlflow") is None or importlib.util.find_spec("sqlalchemy") is None:
         return None
-    return f"sqlite:///{runs.resolve() / 'mlflow.db'}"
+    path = str(runs.resolve() / "mlflow.db")
+    if re.search("[?#%]", path):  # they end or change the path in a URI, and no quoting is undone by every reader of it
+        todo = "use another folder, or set MLFLOW_TRACKING_URI"
+        raise BadInput.of("runs", path, "holds ?, # or %, which MLflow's sqlite store cannot", todo)
+    return f"sqlite:///{path}"
 
 
 class Tracker:
@@ -49,31 +61,38 @@ class Tracker:
         self._todo.put(lambda client: self._begin(client, step))
         if not self.failed and not self._made[step].wait(WAIT_S):
             self._give_up(f"no answer within {WAIT_S:.0f} s")
-        if self.failed:
+        if self.failed or step not in self.run_ids:
             return {}
         names = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": self.run_ids[step]}
         return names | {"MLFLOW_EXPERIMENT_NAME": self.experiment}
+
+    def wait_no_more(self) -> None:
+        """Let `environment` return at once, as after Ctrl-C: the steps that wait for their runs will not start."""
+        for event in self._made.values():
+            event.set()
 
     def ended(self, step: str, status: str, figures: Mapping[str, float]) -> None:
         """A step has ended: `status` is the engine's word for how. One that never began has no run."""
         self._todo.put(lambda client: self._end(client, self.run_ids.get(step, ""), status, figures))
 
     def close(self, status: str, figures: Mapping[str, float]) -> None:
-        """End the parent run and wait for the store, at most `WAIT_S` seconds."""
+        """End the parent run and wait for the store: at most `WAIT_S` seconds, `STOPPED_WAIT_S` after Ctrl-C."""
 
         def last(client: Any) -> None:
             self._end(client, self.parent_id, status, figures)
             self._ended = True
 
         self._todo.put(last)
-        self._thread.join(0.0 if self.failed else WAIT_S)
+        wait_s = STOPPED_WAIT_S if status == "canceled" else WAIT_S
+        self._thread.join(0.0 if self.failed else wait_s)
+        if self._thread.is_alive():
+            self._give_up(f"no answer within {wait_s:.0f} s")
 
     def _give_up(self, why: str) -> None:
         if not self.failed:
             self.failed = why
             print(f"warning: metrics: MLflow at {shown_uri(self.uri)}: {why}; the pipeline goes on", file=sys.stderr)
-        for event in self._made.values():
-            event.set()
+        self.wait_no_more()
 
     def _run(self) -> None:
         try:
@@ -87,7 +106,7 @@ class Tracker:
             while not self._ended:
                 self._todo.get()(client)
         except Exception as error:
-            self._give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300])
+            self._give_up(told(error))
 
     def _new_run(self, client: Any, experiment: str, name: str, tags: Mapping[str, str]) -> str:
         tags = {"mlflow.source.name": "ngcrun pipeline", "mlflow.source.type": "LOCAL", **tags}

@@ -26,11 +26,18 @@ class Scope:
     outputs: dict[tuple[str, str], FromStep] = field(default_factory=dict)
 
 
-def job_input(doc: Document, place: tuple[str, ...], raw: Any, problems: list[Problem]) -> Value | None:
-    """A pipeline job's input: a literal, `{type, path}` for data, or `{type, value|default}`."""
+def job_input(
+    doc: Document, place: tuple[str, ...], raw: Any, problems: list[Problem], given: str | None = None
+) -> Value | None:
+    """A pipeline job's input: a literal, `{type, path}` for data, or `{type, value|default}`; `given` replaces it."""
+    kind = str(raw.get("type", "uri_folder")) if isinstance(raw, dict) else _literal_type(raw)
+    if given == "" and kind in DATA_TYPES:
+        problems.append(Problem(place[-1], given, "is empty", f"name an existing {kind.removeprefix('uri_')}"))
+        return Value(None, kind)
+    if given is not None:
+        return Value(Path(given).resolve() if kind in DATA_TYPES else given, kind)
     if not isinstance(raw, dict):
-        return Value(raw, _literal_type(raw))
-    kind = str(raw.get("type", "uri_folder"))
+        return None if raw is None else Value(raw, kind)
     if kind not in DATA_TYPES:
         value = raw.get("value", raw.get("default"))
         return None if value is None else Value(value, kind)
@@ -77,6 +84,7 @@ def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: 
         given = {n: s for n, s in bound[name].items() if s is not None}
         steps[scope.prefix + name] = Step(scope.prefix + name, component, doc, given, env)
     _join(scope, steps)
+    problems += _wrong_outputs(scope)
 
 
 def _join(scope: Scope, steps: dict[str, Step]) -> None:
@@ -141,30 +149,38 @@ def _bind_all(scope: Scope, name: str, problems: list[Problem]) -> dict[str, Sou
     declared = scope.jobs[name].data.get("inputs") or {}
     bound: dict[str, Source | None] = {}
     for port, raw in (doc.data["jobs"][name].get("inputs") or {}).items():
-        place = ("jobs", name, "inputs", port)
+        place = ("jobs", name, "inputs", str(port))
         if port not in declared:
             what = f"{scope.jobs[name].data.get('name', name)} has no such input"
-            problems.append(doc.problem(place, raw, what, nearest(port, declared)))
+            problems.append(doc.problem(place, raw, what, nearest(str(port), declared)))
             continue
-        value = raw.get("path") if isinstance(raw, dict) and "path" in raw else raw
-        parts = binding_of(value)
-        if parts is None and isinstance(value, str) and BINDING.search(value):
-            todo = "bind one whole ${{...}}, and put it together in the command"
-            problems.append(doc.problem(place, value, "mixes a binding with other text", todo))
-        elif parts is None:
-            bound[port] = (
-                job_input(doc, place, raw, problems) if isinstance(raw, dict) else Value(raw, _literal_type(raw))
-            )
-        else:
-            source = _resolve(scope, parts, place, value, problems)
-            if source is not None:
-                bound[port] = source
+        bound[port] = _source(scope, place, raw, problems, ())
     return bound
 
 
-def _resolve(
-    scope: Scope, parts: tuple[str, ...], place: tuple[str, ...], raw: object, problems: list[Problem]
+def _source(
+    scope: Scope, place: tuple[str, ...], raw: Any, problems: list[Problem], seen: tuple[tuple[str, ...], ...]
 ) -> Source | None:
+    """Where what stands at `place` comes from; `seen` are the inputs that led here by `${{parent.jobs.s.inputs.i}}`."""
+    value = raw.get("path", raw.get("value")) if isinstance(raw, dict) else raw
+    parts = binding_of(value)
+    if parts is None and isinstance(value, str) and BINDING.search(value):
+        todo = "bind one whole ${{...}}, and put it together in the command"
+        problems.append(scope.document.problem(place, value, "mixes a binding with other text", todo))
+        return None
+    if parts is None:
+        return job_input(scope.document, place, raw, problems)
+    return _resolve(scope, parts, place, problems, (*seen, place))
+
+
+def _resolve(
+    scope: Scope,
+    parts: tuple[str, ...],
+    place: tuple[str, ...],
+    problems: list[Problem],
+    seen: tuple[tuple[str, ...], ...],
+) -> Source | None:
+    raw = "${{" + ".".join(parts) + "}}"
     doc = scope.document
     match parts:
         case ("parent", "inputs", name):
@@ -184,17 +200,31 @@ def _resolve(
                 problems.append(doc.problem(place, raw, f"step {job!r} has no output {port!r}", nearest(port, ports)))
             return None
         case ("parent", "jobs", job, "inputs", port) if job in scope.jobs:
-            other = (doc.data["jobs"][job].get("inputs") or {}).get(port)
-            inner = binding_of(other)
-            return Value(other, _literal_type(other)) if inner is None else _resolve(scope, inner, place, raw, problems)
+            if port not in (scope.jobs[job].data.get("inputs") or {}):
+                known = scope.jobs[job].data.get("inputs") or {}
+                problems.append(doc.problem(place, raw, f"step {job!r} has no input {port!r}", nearest(port, known)))
+            elif ("jobs", job, "inputs", port) in seen:
+                problems.append(doc.problem(place, raw, "refers to itself", "bind a value"))
+            else:
+                return _same_as(scope, job, port, seen)
+            return None
     todo = "write ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
     problems.append(doc.problem(place, raw, "is not a binding that a pipeline has", todo))
     return None
 
 
+def _same_as(scope: Scope, job: str, port: str, seen: tuple[tuple[str, ...], ...]) -> Source | None:
+    """What the step `job` gets at `port`; what is wrong with it is told where it stands."""
+    raw = (scope.document.data["jobs"][job].get("inputs") or {}).get(port)
+    there = ("jobs", job, "inputs", port)
+    return _default(scope.jobs[job], port) if raw is None else _source(scope, there, raw, [], seen)
+
+
 def _default(component: Document, name: str) -> Value | None:
     declared = component.data["inputs"][name] or {}
-    return Value(declared["default"], str(declared.get("type", "string"))) if "default" in declared else None
+    return (
+        Value(declared["default"], str(declared.get("type", "string"))) if declared.get("default") is not None else None
+    )
 
 
 def _unbound(component: Document, scope: Scope, name: str, inputs: Mapping[str, Source | None]) -> list[Problem]:
@@ -202,6 +232,29 @@ def _unbound(component: Document, scope: Scope, name: str, inputs: Mapping[str, 
     missing = [n for n, s in inputs.items() if s is None and not (declared[n] or {}).get("optional")]
     place = ("jobs", name, "inputs")
     return [scope.document.problem((*place, n), None, "is required and not bound", "bind it") for n in missing]
+
+
+def _wrong_outputs(scope: Scope) -> list[Problem]:
+    """Outputs that a step does not have, or the pipeline does not, and those of the pipeline that no step writes."""
+    doc, bound, problems = scope.document, set(), []
+    own = doc.data.get("outputs") or {}
+    for name, component in scope.jobs.items():
+        declared = component.data.get("outputs") or {}
+        for port, raw in (doc.data["jobs"][name].get("outputs") or {}).items():
+            place = ("jobs", name, "outputs", str(port))
+            if port not in declared:
+                todo = nearest(str(port), declared)
+                problems.append(doc.problem(place, raw, f"step {name!r} has no such output", todo))
+            match binding_of(raw.get("path") if isinstance(raw, dict) else raw):
+                case ("parent", "outputs", wanted):
+                    bound.add(wanted)
+                    if wanted not in own:
+                        what = f"the pipeline has no output {wanted!r}"
+                        problems.append(doc.problem(place, raw, what, nearest(wanted, own)))
+    if len(scope.jobs) == len(doc.data.get("jobs") or {}):  # one that could not be read may be what writes it
+        todo = "bind it below a step's `outputs:`"
+        problems += [doc.problem(("outputs", n), None, "is written by no step", todo) for n in own if n not in bound]
+    return problems
 
 
 def named_outputs(scope: Scope) -> dict[str, FromStep]:

@@ -12,8 +12,8 @@ import pytest
 
 from runtime import images, metrics, spec
 from runtime.execute import main
-from runtime.metrics import Memory, Metrics, from_environment
-from runtime.tracking import new_client
+from runtime.metrics import Memory, Metrics, Record, from_environment
+from runtime.tracking import MlflowRun, new_client
 from tests.e2e.test_local_engine import ROOT, ngcrun
 from tests.fakes.echo import echo
 from tests.fakes.pipelines import write_pipeline
@@ -157,3 +157,43 @@ def test_full_batches_reach_a_slow_store() -> None:
     assert sum(Slow.sizes) == 5000
     assert max(Slow.sizes) == metrics.BATCH
     assert len(Slow.sizes) <= 8
+
+
+def test_what_mlflow_refuses_costs_no_later_figure_and_the_run_still_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    sink = MlflowRun("my_step", environment(uri))
+    sink.write([Record("metric", "first", 1.0, 0, 0)])
+    log = Metrics([sink])
+    log.artifact(tmp_path / "never written")
+    until = time.monotonic() + 10
+    while not sink._calls and time.monotonic() < until:  # it stays there once it has been refused
+        time.sleep(0.01)
+    log.log({"last": 1.0})
+    log.close()
+    (run,) = new_client(uri).search_runs([new_client(uri).get_experiment_by_name("steps").experiment_id])
+    assert (run.info.status, set(run.data.metrics)) == ("FINISHED", {"first", "last"})
+    assert "FileNotFoundError" in capsys.readouterr().err
+
+
+def test_a_param_that_comes_again_keeps_its_first_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    log = from_environment("my_step", environment(uri))
+    log.params({"depth": 6})
+    log.params({"depth": 7, "rate": 1})
+    log.tags({"engine": "gpu"})
+    log.tags({"engine": "cpu"} | {f"t{i}": i for i in range(250)})
+    log.close()
+    (run,) = new_client(uri).search_runs([new_client(uri).get_experiment_by_name("steps").experiment_id])
+    assert run.data.params == {"depth": "6", "rate": "1"}
+    assert (run.data.tags["engine"], run.data.tags["t249"]) == ("cpu", "249")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_metrics_file_that_cannot_be_written_costs_a_warning_and_not_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NGCRUN_METRICS_FILE", "/proc/nowhere/m.jsonl")
+    assert main(echo, [f"--out={tmp_path / 'out'}"]) == 0
+    assert capsys.readouterr().err.startswith("warning: metrics: JsonLines: FileNotFoundError: ")

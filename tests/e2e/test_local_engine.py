@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,9 +17,10 @@ import yaml
 
 from runtime import images, spec, vendor
 from runtime.local import graph
-from runtime.local.engine import Engine
-from runtime.local.pipeline import mounts_work
+from runtime.local.engine import Engine, State
+from runtime.local.pipeline import mounts_work, stoppable
 from runtime.local.plan import plan
+from runtime.local.record import Record
 from tests.fakes.echo import echo
 from tests.fakes.pipelines import write_component, write_pipeline
 
@@ -272,6 +274,73 @@ def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
     assert run_json(tmp_path)["status"] == "completed"
 
 
+def engine_of(folder: Path, listener: Any, **component: Any) -> Engine:
+    write_component(folder, **component)
+    planned = plan(graph.read(write_pipeline(folder, {"a": {}, "b": {}})), folder / "run", mount=False)
+    return Engine(planned, listener, tracker=None, jobs=1, stop_on_failure=False)
+
+
+@pytest.mark.parametrize(
+    ("at", "ended"),
+    [("running", {"a": "canceled", "b": "canceled"}), ("completed", {"a": "completed", "b": "canceled"})],
+)
+def test_an_interrupt_at_any_change_ends_the_run(tmp_path: Path, at: str, ended: dict[str, str]) -> None:
+    seen: list[str] = []
+
+    def listener(_name: str, state: State) -> None:
+        if state.status == at and not seen:
+            seen.append(at)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    slow = {"command": "sleep 60"} if at == "running" else {}
+    engine = engine_of(tmp_path, listener, **slow)
+    with stoppable(engine):
+        assert engine.run() == "canceled"
+    assert {name: state.status for name, state in engine.states.items()} == ended
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_listener_that_fails_ends_the_steps_before_it_ends_the_run(tmp_path: Path) -> None:
+    def listener(_name: str, _state: State) -> None:
+        raise OSError("no space left")
+
+    engine = engine_of(tmp_path, listener, command="echo $$ > '${{outputs.out}}/pid'; exec sleep 60")
+    with pytest.raises(OSError, match="no space"):
+        engine.run()
+    assert {state.status for state in engine.states.values()} == {"canceled"}
+
+
+def test_ctrl_c_does_not_wait_for_a_store_that_never_answers(tmp_path: Path) -> None:
+    write_component(tmp_path, command="sleep 60")
+    path = write_pipeline(tmp_path, {"a": {}})
+    with socket.socket() as deaf:  # a stand-in: accepts connections and says nothing, as a hung server does
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        env = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{deaf.getsockname()[1]}"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runtime", "pipeline", path.name], cwd=tmp_path, env=env, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        while b"running" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        process.communicate(timeout=60)
+    assert time.monotonic() - began < 15
+    assert process.returncode == 130
+    assert statuses(tmp_path) == {"a": "canceled"}
+
+
+def test_half_a_line_of_metrics_does_not_cost_the_report(tmp_path: Path) -> None:
+    lines = '{"kind": "metric", "key": "loss", "value": 0.25}\\n{"kind": "met'
+    command = f"printf '{lines}' > $NGCRUN_METRICS_FILE; echo x > '${{{{outputs.out}}}}/x'"
+    write_component(tmp_path, command=command)
+    done = ngcrun(tmp_path, "pipeline", write_pipeline(tmp_path, {"a": {}}).name, "--no-mlflow")
+    assert done.returncode == 0, done.stderr
+    (page,) = tmp_path.glob("runs/*/report.html")
+    assert "<tr><th>loss<td>0.25" in page.read_text()
+
+
 NASTY = [
     "two words", " outer blanks ", "a,b", "a=b=c", "[1,2]", "(x)", "{a: b}", 'say "hi"', "back\\slash", "ends\\", "${x}",
     "$HOME", "`id`", "$(id)", "a;b|c&d>e<f", "#no", "~", "!x", "*", "?", "ünïcödé 日本語 🚕", "line\nbreak", "dos\r\nbreak",
@@ -300,3 +369,18 @@ def test_a_value_that_the_shell_would_harm_is_refused_before_anything_starts(tmp
     assert done.returncode == 2
     assert "holds \"'\", which the shell of the command changes inside '...'; remove it" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_record_follows_each_change_of_one_step_among_many(tmp_path: Path) -> None:
+    write_component(tmp_path)
+    read = graph.read(write_pipeline(tmp_path, {f"s{i}": {} for i in range(300)}))
+    record = Record(read, planned := plan(read, tmp_path, mount=False), tmp_path, read_only=False)
+    states = {name: State() for name in planned}
+    record.write(states, "running", None)
+    before = json.loads((tmp_path / "run.json").read_text())
+    states["s7"].status, states["s7"].why = "failed", "line\nbreak"
+    record.write(states, "failed", None)
+    after = json.loads((tmp_path / "run.json").read_text())
+    assert [s["name"] for s in after["steps"]] == list(planned)
+    assert [s["name"] for s, t in zip(before["steps"], after["steps"], strict=True) if s != t] == ["s7"]
+    assert (after["status"], after["steps"][7]["why"]) == ("failed", "line\nbreak")

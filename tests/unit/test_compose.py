@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.component import Group, Output, component
 from runtime.compose import compose, parse, quote
 from runtime.errors import BadInput
+from runtime.metrics import Metrics
 from tests.fakes.echo import Line, Tree, echo
 
 NASTY = [
@@ -112,15 +116,16 @@ def test_an_unknown_option_lists_the_options() -> None:
         ("text.x=1", "text.x='1': text has no fields"),
         ("--text=a\0b", "text='a\\x00b': holds a NUL character"),
         ("--data=", "data='': is empty"),
-        ("--rate=nan", ""),
         ("--count=101", "count=101: is above the maximum 100"),
+        ("--count=" + "9" * 5000, "count='99999"),
     ],
 )
 def test_words_that_cannot_be_meant_are_refused(word: str, wrong: str) -> None:
-    if not wrong:
-        assert filled(word).rate != filled(word).rate
-    else:
-        assert lines(word)[0].startswith(f"fakes_echo: {wrong}")
+    assert lines(word)[0].startswith(f"fakes_echo: {wrong}")
+
+
+def test_a_number_without_bounds_may_be_nan() -> None:
+    assert math.isnan(filled("--rate=nan").rate)
 
 
 def test_a_users_own_option_starts_from_one_of_ours(tmp_path: Path) -> None:
@@ -133,3 +138,30 @@ def test_a_users_own_option_starts_from_one_of_ours(tmp_path: Path) -> None:
         "fakes_echo: model='loose': does not start from one of the group's options; "
         "begin the file with `defaults: [tree, _self_]`"
     ]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    x: int = 1
+
+
+@dataclass(kw_only=True)
+class GroupPorts:
+    """Groups in the other forms: optional, and with a frozen instance as default."""
+
+    model: Annotated[Tree | None, Group("May be absent", options={"tree": Tree, "line": Line})] = None
+    fixed: Annotated[Fixed, Group("Frozen", options={"fixed": Fixed})] = Fixed()
+    out: Annotated[Path, Output("o")]
+
+
+@component(name="fakes_groups", version="1", image="rapids")
+def groups(ports: GroupPorts, metrics: Metrics) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("words", "model", "fixed"),
+    [([], None, 1), (["model=null", "fixed=fixed"], None, 1), (["model=line", "model.l2=2"], Line(l2=2.0), 1)],
+)
+def test_a_group_may_be_optional_or_have_a_frozen_default(words: list[str], model: Any, fixed: int) -> None:
+    ports = compose(groups, parse(groups, ["--out=/nowhere", *words]))
+    assert (ports.model, ports.fixed) == (model, Fixed(fixed))

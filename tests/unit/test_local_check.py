@@ -7,6 +7,8 @@ import pytest
 
 from runtime.errors import BadInput
 from runtime.local import graph
+from runtime.local.graph import Value
+from runtime.local.plan import plan
 from tests.fakes.pipelines import write_component, write_pipeline
 
 
@@ -143,3 +145,71 @@ def test_an_unknown_pipeline_input_gets_the_nearest_name(here: Path) -> None:
 def test_a_file_that_is_no_pipeline_is_refused(here: Path, text: str, wrong: str) -> None:
     (here / "x.yaml").write_text(text)
     assert wrong in told(here / "x.yaml")[0]
+
+
+JOB = "type: pipeline\njobs:\n"
+SHAPES = [
+    (JOB + "  a: {component: ./say.yaml}\n  a: {component: ./say.yaml}\n", "file='x.yaml:4': is not YAML: the key 'a' is there twice"),
+    (JOB + "  a: &x {component: ./say.yaml, inputs: *x}\n", "file='x.yaml:3': is not YAML: an alias that holds itself"),
+    (JOB + "  a: {component: ./say.yaml, inputs: {text: !foo x}}\n", "file='x.yaml:3': is not YAML: could not determine"),
+    (JOB + "  a: {component: ./say.yaml, inputs: {text: 2026-13-45}}\n", "file='x.yaml': is not YAML: month must be in"),
+    ("type: pipeline\njobs: [a]\n", "x.yaml:2: jobs=['a']: is not a mapping"),
+    ("type: pipeline\nsettings: true\njobs: {}\n", "x.yaml:2: settings=True: is not a mapping"),
+    (JOB + "  a: ./say.yaml\n", "x.yaml:3: jobs.a='./say.yaml': is not a mapping"),
+    (JOB + "  a: {component: ./say.yaml, inputs: [x]}\n", "x.yaml:3: jobs.a.inputs=['x']: is not a mapping"),
+    (JOB + "  a: {component: ./say.yaml, inputs: {1: x}}\n", "x.yaml:3: jobs.a.inputs=1: is not a name"),
+    (JOB + "  a: {component: ./say.yaml, inputs: {text: [1, 2]}}\n", "x.yaml:3: jobs.a.inputs.text=[1, 2]: is a list"),
+    (JOB + "  on: {component: ./say.yaml}\n", "x.yaml:2: jobs=True: is not a name"),
+    (JOB + "  ../../out: {component: ./say.yaml}\n", "x.yaml:2: jobs='../../out': is not a name"),
+    (JOB + "  a: {component: ./say.yaml, inputs: {file: {type: uri_file, path: ./trips}}}\n", "x.yaml:3: jobs.a.inputs.file='{here}/trips': is a folder"),
+    (JOB + "  a: {component: ./say.yaml, inputs: {text: '${{parent.jobs.a.inputs.text}}'}}\n", "x.yaml:3: jobs.a.inputs.text='${{parent.jobs.a.inputs.text}}': refers to itself"),
+    (JOB + "  a: {component: ./say.yaml, inputs: {text: '${{parent.jobs.a.inputs.txt}}'}}\n", "x.yaml:3: jobs.a.inputs.text='${{parent.jobs.a.inputs.txt}}': step 'a' has no input 'txt'"),
+    (JOB + "  a: {component: ./say.yaml, outputs: {ot: '${{parent.outputs.x}}'}}\noutputs: {x: {type: uri_folder}}\n", "x.yaml:3: jobs.a.outputs.ot='${{parent.outputs.x}}': step 'a' has no such output"),
+    (JOB + "  a: {component: ./say.yaml, outputs: {out: '${{parent.outputs.y}}'}}\n", "x.yaml:3: jobs.a.outputs.out='${{parent.outputs.y}}': the pipeline has no output 'y'"),
+    (JOB + "  a: {component: ./say.yaml}\noutputs: {x: {type: uri_folder}}\n", "x.yaml:4: outputs.x=None: is written by no step"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line"), SHAPES)
+def test_what_yaml_allows_and_azureml_does_not_is_one_line(here: Path, text: str, line: str) -> None:
+    (here / "x.yaml").write_text(text)
+    (first,) = told(here / "x.yaml")
+    assert first.startswith(line.replace("{here}", str(here)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"inputs": ["x"], "command": "true"}, "say.yaml:4: inputs=['x']: is not a mapping"),
+        ({"inputs": {"x": "string"}, "command": "true"}, "say.yaml:5: inputs.x='string': is not a mapping"),
+        ({"inputs": {"n": {"type": "integer", "min": "few"}}, "command": "true"}, "say.yaml:7: inputs.n.min='few': is not a number"),
+    ],
+)  # fmt: skip
+def test_a_misshapen_component_is_told_in_its_own_file(here: Path, changes: dict[str, Any], line: str) -> None:
+    write_component(here, **changes)
+    assert told(write_pipeline(here, {"a": {}}))[0].startswith(line)
+
+
+def test_an_input_elsewhere_can_be_replaced_by_a_local_copy_as_the_error_says(here: Path) -> None:
+    jobs = {"a": {"inputs": {"data": "${{parent.inputs.trips}}"}}}
+    for raw in ({"type": "uri_folder", "path": "azureml:trips:1"}, {"type": "uri_folder"}):
+        path = write_pipeline(here, jobs, inputs={"trips": raw})
+        assert len(told(path)) == 1
+        assert graph.read(path, {"trips": "trips"}).steps["a"].inputs["data"] == Value(here / "trips", "uri_folder")
+
+
+def test_absent_values_are_absent_and_not_the_word_none(here: Path) -> None:
+    write_component(here, inputs={"text": {"type": "string", "default": None, "optional": True}}, command="true")
+    jobs = {"a": {}, "b": {"inputs": {"text": None}}, "c": {"inputs": {"text": "${{parent.jobs.a.inputs.text}}"}}}
+    steps = plan(graph.read(write_pipeline(here, jobs)), here / "run", mount=False)
+    assert {name: dict(step.inputs) for name, step in steps.items()} == {"a": {}, "b": {}, "c": {}}
+
+
+def test_the_input_of_another_step_is_taken_as_that_step_gets_it(here: Path) -> None:
+    data = {"type": "uri_folder", "path": "./trips"}
+    jobs = {
+        "a": {"inputs": {"data": data, "count": {"type": "integer", "value": "${{parent.inputs.n}}"}}},
+        "b": {"inputs": {n: f"${{{{parent.jobs.a.inputs.{n}}}}}" for n in ("data", "count", "text")}},
+    }
+    steps = plan(graph.read(write_pipeline(here, jobs, inputs={"n": 7})), here / "run", mount=False)
+    assert steps["b"].inputs == {"text": "hello", "count": "7", "mode": "good", "data": str(here / "trips")}

@@ -108,3 +108,9 @@ def test_a_fingerprint_sees_a_change_of_size_time_or_name(tmp_path: Path) -> Non
     seen.add(fingerprint(tmp_path))
     assert len(seen) == 3
     assert fingerprint(tmp_path) in seen
+
+
+def test_a_path_that_the_pipeline_sets_is_kept_behind_our_python(tmp_path: Path) -> None:
+    command = Command(("true",), tmp_path, {"PATH": "/mine"}, path=Path("/python/bin"))
+    assert command.environment({"PATH": "/callers"})["PATH"] == "/python/bin:/mine"
+    assert command.text().splitlines()[3] == "  PATH=/python/bin:/mine \\"

@@ -73,7 +73,7 @@ def test_a_step_of_a_wrong_shape_is_one_line(here: Path, jobs: dict[str, Any], l
         ("settings: {continue_on_step_failur: false}", "x.yaml:2: settings.continue_on_step_failur=False: is not a field of a settings; did you mean 'continue_on_step_failure'?"),
         ("tags: {[a]: b}", "file='x.yaml:2': is not YAML: found unhashable key; mend the syntax"),
         ("version: 2020-13-45", "file='x.yaml': is not YAML: month must be in 1..12; mend the syntax"),
-        ("tags: &a {b: *a}", "file='x.yaml': contains itself or is too deep; remove the alias"),
+        ("tags: &a {b: *a}", "file='x.yaml:2': is not YAML: an alias that holds itself; mend the syntax"),
     ],
 )  # fmt: skip
 def test_a_pipeline_of_a_wrong_shape_is_one_line(here: Path, text: str, line: str) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.local.track import shown_uri
-from runtime.metrics import Record
+from runtime.errors import BadInput
+from runtime.local.track import shown_uri, store_uri
+from runtime.metrics import Record, told
 from runtime.tracking import MlflowRun, artifact_location, flatten
 
 
@@ -36,6 +38,38 @@ def test_what_azureml_refuses_is_never_sent() -> None:
     assert len(client.params) == 200
 
 
+class FailsAt(AzureLimits):
+    """Refuses its n-th call, once: as a server does that restarts."""
+
+    def __init__(self, call: int) -> None:
+        super().__init__()
+        self.call = call
+
+    def log_batch(self, _run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
+        self.call -= 1
+        if self.call == 0:
+            raise OSError("connection reset")
+        super().log_batch(_run_id, metrics, params, tags)
+
+
+@pytest.mark.parametrize("call", [1, 4, 6, 7])
+def test_a_call_that_is_tried_again_neither_doubles_nor_loses_anything(call: int) -> None:
+    run = MlflowRun("step", {"MLFLOW_TRACKING_URI": "azureml://x", "MLFLOW_RUN_ID": "r"})
+    run._client = client = FailsAt(call)
+    records = [Record("metric", "loss", float(i), i, 0) for i in range(1000)]
+    records += [Record("param", f"p{i}", "x", 0, 0) for i in range(150)]
+    with pytest.raises(OSError, match="reset"):
+        run.write(records)
+    run.write(records)
+    assert [m.step for m in client.metrics] == list(range(1000))
+    assert len(client.params) == 150
+
+
+def test_an_error_is_told_without_the_secrets_of_an_address() -> None:
+    error = OSError("request to http://me:secret@host:9/api?sig=abc failed with https://host/x?token=abc\nmore")
+    assert told(error) == "OSError: request to http://host:9/api failed with https://host/x"
+
+
 def test_nested_settings_become_dotted_names() -> None:
     assert flatten({"a": 1, "b": {"c": True, "d": None}, "e": None}) == {"a": "1", "b.c": "True"}
 
@@ -55,3 +89,12 @@ def test_a_store_is_shown_without_its_secrets(uri: str, shown: str) -> None:
 def test_artifacts_stand_beside_a_sqlite_store() -> None:
     assert artifact_location("sqlite:////data/mlflow.db") == "file:///data/mlartifacts"
     assert artifact_location("https://host") is None
+
+
+@pytest.mark.parametrize("name", ["a?b", "100%20x", "a#b"])
+def test_a_folder_that_no_sqlite_uri_can_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(BadInput, match="which MLflow's sqlite store cannot; use another folder"):
+        store_uri(tmp_path / name)
