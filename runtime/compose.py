@@ -191,7 +191,7 @@ def _check_field(ports: Mapping[str, Port], values: Mapping[str, Any], word: str
         OmegaConf.update(OmegaConf.structured(option), path, override.value(), merge=True)
     except (HydraException, OmegaConfBaseException) as error:
         return [
-            Problem(key, text, _first_line(error), f"give a {_kind(option, path)}; quote , = [ ] {{ }} ( ) for Hydra")
+            Problem(key, text, _first_line(error), f"it takes {_kind(option, path)}; quote , = [ ] {{ }} ( ) for Hydra")
         ]
     return []
 

@@ -109,6 +109,7 @@ def new_client(uri: str) -> Any:
     """An `MlflowClient` for `uri`, quiet: MLflow and alembic log each migration of a fresh store otherwise."""
     import logging
 
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # usage reports are the user's to switch on, not ours
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):

@@ -97,7 +97,7 @@ def test_every_problem_is_told_at_once() -> None:
 def test_a_field_of_the_wrong_type_names_the_right_one() -> None:
     assert lines("model.max_depth=deep") == [
         "fakes_echo: model.max_depth='deep': Value 'deep' of type 'str' could not be converted to Integer; "
-        "give a int; quote , = [ ] { } ( ) for Hydra"
+        "it takes int; quote , = [ ] { } ( ) for Hydra"
     ]
     assert lines("model.eta=1,2") == [
         "fakes_echo: model.eta='1,2': is a sweep; give one value; quote it if it holds commas"
