@@ -146,12 +146,28 @@ def demo(session: nox.Session) -> None:
     session.run(
         ngcrun, "pipeline", pipeline, *session.posargs, env=env | {"MLFLOW_DISABLE_TELEMETRY": "true"}, external=True
     )
+    sys.stdout.flush()
+    print(_headline(max((ROOT / "runs").glob("taxi_fare-*"), key=lambda run: run.stat().st_mtime)))
     print(
         "\nLook at it:\n"
         "  .venv/bin/ngcrun list                      the components\n"
         "  .venv/bin/ngcrun show rapids_train         one of them\n"
         "  .cache/nox/bin/nox -s ui                   the metrics, in MLflow's own pages on 127.0.0.1:5000\n"
         "  .venv/bin/ngcrun doctor                    what this machine can run, and why not"
+    )
+
+
+def _headline(run: Path) -> str:
+    """What came out, from the files that the steps wrote."""
+    score = json.loads((run / "outputs" / "score" / "score.json").read_text())
+    report = json.loads((run / "outputs" / "verification" / "report.json").read_text())
+    worst = max(answer["max_abs"] for answer in report["answers"])
+    fastest = max(figures["rows_per_s"] for figures in report["figures"])
+    rows = sum(answer["rows"] for answer in report["answers"])
+    return (
+        f"\nfare of {score['rows']:,} held-out trips: rmse {score['rmse']:.2f} {score['unit']}, r2 {score['r2']:.3f}\n"
+        f"tritonserver answered {rows} real rows over HTTP and gRPC within {worst:.1g} {score['unit']} of the model; "
+        f"up to {fastest:,.0f} rows a second"
     )
 
 
