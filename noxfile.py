@@ -153,7 +153,8 @@ def demo(session: nox.Session) -> None:
         "  .venv/bin/ngcrun list                      the components\n"
         "  .venv/bin/ngcrun show rapids_train         one of them\n"
         "  .cache/nox/bin/nox -s ui                   the metrics, in MLflow's own pages on 127.0.0.1:5000\n"
-        "  .venv/bin/ngcrun doctor                    what this machine can run, and why not"
+        "  .venv/bin/ngcrun doctor                    what this machine can run, and why not",
+        flush=True,
     )
 
 
