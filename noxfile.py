@@ -143,9 +143,7 @@ def demo(session: nox.Session) -> None:
     env = _triton(session)
     ngcrun = _bin(ROOT / ".venv", "ngcrun")
     pipeline = "component_specs/pipelines/taxi_fare.yaml"
-    session.run(
-        ngcrun, "pipeline", pipeline, *session.posargs, env=env | {"MLFLOW_DISABLE_TELEMETRY": "true"}, external=True
-    )
+    session.run(ngcrun, "pipeline", pipeline, *session.posargs, env=env, external=True)
     sys.stdout.flush()
     print(_headline(max((ROOT / "runs").glob("taxi_fare-*"), key=lambda run: run.stat().st_mtime)))
     print(

@@ -108,18 +108,6 @@ def run(
         raise ToolFailed(f"{Path(argv[0]).name}: exit status {status}", log, tail(log))
 
 
-def wait_until_gone(pid: int, timeout_s: float) -> bool:
-    """Whether the process `pid` (not a child of ours) ended within `timeout_s`."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def signal_group(pid: int, number: signal.Signals) -> None:
     """Signal a process group of ours; one that is gone already is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

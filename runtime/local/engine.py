@@ -85,11 +85,7 @@ class Engine:
         self._events.put(None)
 
     def _next(self, until: float = math.inf) -> tuple[str, str, str] | None:
-        """What happens next; raises `queue.Empty` when nothing has by then.
-
-        Looks up now and then: polars, which mlflow loads, takes SIGINT over with SA_RESTART, and then a wait without an
-        end is not interrupted by Ctrl-C (seen with polars 1.44.2).
-        """
+        """What happens next; raises `queue.Empty` when nothing has by then."""
         while True:
             left = until - time.monotonic()
             try:

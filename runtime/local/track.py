@@ -48,7 +48,7 @@ class Tracker:
     def __init__(self, uri: str, experiment: str, steps: Sequence[str], params: Mapping[str, str]) -> None:
         self.uri, self.experiment, self.params = uri, experiment, dict(params)
         self.run_ids: dict[str, str] = {}
-        self.parent_id = ""
+        self.parent_id = self._experiment_id = ""
         self.failed = ""
         self._made = {step: threading.Event() for step in steps}
         self._todo: queue.SimpleQueue[Callable[[Any], None]] = queue.SimpleQueue()
@@ -96,27 +96,26 @@ class Tracker:
 
     def _run(self) -> None:
         try:
-            from runtime.tracking import experiment_id, new_client
+            from runtime.tracking import VALUE_CHARS, experiment_id, new_client
 
             client = new_client(self.uri)
-            experiment = experiment_id(client, self.experiment)
-            self.parent_id = self._new_run(client, experiment, self.experiment, {})
+            self._experiment_id = experiment_id(client, self.experiment)
+            self.parent_id = self._new_run(client, self.experiment, {})
             for name, value in self.params.items():
-                client.log_param(self.parent_id, name, value[:500])
+                client.log_param(self.parent_id, name, value[:VALUE_CHARS])
             while not self._ended:
                 self._todo.get()(client)
         except Exception as error:
             self._give_up(told(error))
 
-    def _new_run(self, client: Any, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+    def _new_run(self, client: Any, name: str, tags: Mapping[str, str]) -> str:
         tags = {"mlflow.source.name": "ngcrun pipeline", "mlflow.source.type": "LOCAL", **tags}
-        run = client.create_run(experiment, run_name=name, tags=tags, start_time=int(time.time() * 1000))
+        run = client.create_run(self._experiment_id, run_name=name, tags=tags, start_time=int(time.time() * 1000))
         return str(run.info.run_id)
 
     def _begin(self, client: Any, step: str) -> None:
-        experiment = client.get_run(self.parent_id).info.experiment_id
         # Source of the tag that nests runs: mlflow/utils/mlflow_tags.py (3.15.0)
-        self.run_ids[step] = self._new_run(client, experiment, step, {"mlflow.parentRunId": self.parent_id})
+        self.run_ids[step] = self._new_run(client, step, {"mlflow.parentRunId": self.parent_id})
         self._made[step].set()
 
     def _end(self, client: Any, run_id: str, status: str, figures: Mapping[str, float]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from runtime import images, spec, vendor
+from runtime import images, spec
 from runtime.local import graph
 from runtime.local.engine import Engine, State
 from runtime.local.pipeline import mounts_work, stoppable
@@ -23,6 +23,7 @@ from runtime.local.plan import plan
 from runtime.local.record import Record
 from tests.fakes.echo import echo
 from tests.fakes.pipelines import write_component, write_pipeline
+from tests.fakes.processes import wait_until_gone
 
 ROOT = Path(__file__).parents[2]
 A = "${{parent.jobs.a.outputs.out}}"
@@ -183,7 +184,7 @@ def test_nothing_runs_on_after_ngcrun_is_stopped(tmp_path: Path, number: signal.
     process.communicate(timeout=30)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
     for file in files:
-        assert vendor.wait_until_gone(int(file.read_text()), 10), file.name
+        assert wait_until_gone(int(file.read_text()), 10), file.name
     if number != signal.SIGKILL:
         assert run_json(tmp_path)["status"] == "canceled"
         assert statuses(tmp_path) == {"a": "canceled"}
