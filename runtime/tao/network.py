@@ -118,8 +118,9 @@ def load(path: Path) -> Network:
 
 
 def _action(name: str, fields: dict[str, Any]) -> Action:
-    lists = {key: tuple(fields.pop(key, ())) for key in ("writes", "argv", "needs")}
-    return Action(name=name, **lists, **fields)
+    for key in ("writes", "argv", "needs"):
+        fields[key] = tuple(fields.get(key, ()))
+    return Action(name=name, **fields)
 
 
 _PLACEHOLDER = re.compile(r"\$\{(" + "|".join(PLACEHOLDERS) + r")\}")
