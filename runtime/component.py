@@ -35,10 +35,15 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """A file or folder that appears whole or not at all."""
+    """A file or folder that appears whole or not at all.
+
+    `kept`: a folder that is written in place and survives a failure, so that the next start can go on from it. Where it
+    is not bound, it stands beside the first output and is removed when the component has succeeded.
+    """
 
     description: str
     type: DataType = "uri_folder"
+    kept: bool = False
 
 
 @dataclass(frozen=True)

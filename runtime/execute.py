@@ -80,6 +80,8 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
     """Check the ports, run the component on staged outputs, put them in place; returns where each output is."""
     ports = compose(component, request)
     targets = output_paths(component, ports)
+    _apart(targets)
+    kept = {n: targets.pop(n) for n in list(targets) if _is_kept(component, n)}
     memory = Memory()
     status = "FAILED"
     with _staged(component, targets) as stages:
@@ -88,7 +90,7 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
             from runtime.tracking import flatten
 
             metrics.params(flatten(as_plain(ports)))
-            _run(component, dataclasses.replace(ports, **stages), metrics)
+            _run(component, dataclasses.replace(ports, **stages, **_kept_folders(kept)), metrics)
             _require_outputs(component, stages, targets)
             status = "FINISHED"
         except KeyboardInterrupt:
@@ -97,6 +99,9 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
         finally:
             metrics.close(status, STOPPED_CLOSE_S if status == "KILLED" else CLOSE_S)
         publish_all(stages, targets)
+    for name, folder in kept.items():
+        if getattr(ports, name) is None:
+            shutil.rmtree(folder, ignore_errors=True)
     _summary(component, targets, memory)
     return targets
 
@@ -129,10 +134,28 @@ def machine_failure(error: BaseException) -> ToolFailed | None:
 
 
 def output_paths(component: Component, ports: Any) -> dict[str, Path]:
-    """Where each output goes: as bound, else below `runs/<component>-<time>/`."""
+    """Where each output goes: as bound, else below `runs/<component>-<time>/`; one that is kept, beside the first."""
     folder = Path("runs") / f"{component.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     names = [n for n, p in component.all_ports().items() if isinstance(p.marker, Output)]
-    return {name: getattr(ports, name) or folder / name for name in names}
+    paths = {n: getattr(ports, n) or folder / n for n in names if not _is_kept(component, n)}
+    first = next(iter(paths.values()))
+    return paths | {n: getattr(ports, n) or Path(f"{first}.{n}") for n in names if n not in paths}
+
+
+def _is_kept(component: Component, name: str) -> bool:
+    marker = component.all_ports()[name].marker
+    return isinstance(marker, Output) and marker.kept
+
+
+def _kept_folders(kept: dict[str, Path]) -> dict[str, Path]:
+    for name, folder in kept.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            todo = "name a place that you may write to"
+            raise BadInput.of(name, folder, f"cannot be written ({reason})", todo) from error
+    return {name: folder.resolve() for name, folder in kept.items()}
 
 
 @contextlib.contextmanager
@@ -140,7 +163,6 @@ def _staged(component: Component, targets: dict[str, Path]) -> Iterator[dict[str
     """A place to write each output, beside its target where that can be renamed; gone afterwards in any case."""
     stages: dict[str, Path] = {}
     temporary: list[Path] = []
-    _apart(targets)
     try:
         for name, target in targets.items():
             marker = component.all_ports()[name].marker

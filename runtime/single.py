@@ -22,7 +22,8 @@ def plan(component: Component, words: Sequence[str], folder: Path, cwd: Path) ->
     request = parse(component, words)
     if request.problems:
         raise BadInput(replace(p, port=f"{component.name}: {p.port}") for p in request.problems)
-    outputs = [n for n, p in component.all_ports().items() if isinstance(p.marker, Output) and n not in request.values]
+    markers = {n: p.marker for n, p in component.all_ports().items() if n not in request.values}
+    outputs = [n for n, marker in markers.items() if isinstance(marker, Output) and not marker.kept]
     argv = (sys.executable, "-m", component.module, *words, *(f"--{name}={folder / name}" for name in outputs))
     uri = store_uri(folder.parent)
     # One that the caller has set is inherited: it may hold a password, and a Command is printed.

@@ -15,6 +15,7 @@ from typing import Annotated
 import pytest
 
 from runtime.component import Output, component
+from runtime.errors import ToolFailed
 from runtime.execute import machine_failure, main, publish_all
 from runtime.metrics import Metrics
 from tests.fakes.echo import echo
@@ -35,6 +36,33 @@ class TwoPorts:
 def two(ports: TwoPorts, _metrics: Metrics) -> None:
     for folder in (ports.one, ports.two):
         (folder / "x").write_text("x")
+
+
+@dataclass(kw_only=True)
+class KeptPorts:
+    """Count to three, one a start."""
+
+    done: Annotated[Path, Output("Written at three")]
+    state: Annotated[Path | None, Output("How far it is", kept=True)] = None
+
+
+@component(name="fakes_kept", version="1", image="rapids")
+def kept(ports: KeptPorts, _metrics: Metrics) -> None:
+    assert ports.state is not None
+    count = len(list(ports.state.iterdir())) + 1
+    (ports.state / str(count)).write_text("x")
+    if count < 3:
+        raise ToolFailed(f"at {count}")
+    (ports.done / "x").write_text(str(count))
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_what_is_kept_survives_a_failure_and_goes_when_it_has_served(tmp_path: Path, bound: bool) -> None:
+    state = tmp_path / ("mine" if bound else "done.state")
+    words = [f"done={tmp_path / 'done'}", *([f"state={state}"] if bound else [])]
+    assert [main(kept, words) for _ in range(3)] == [3, 3, 0]
+    assert (tmp_path / "done" / "x").read_text() == "3"
+    assert state.exists() is bound
 
 
 def leftovers(folder: Path) -> list[str]:
