@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -14,17 +12,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime import vendor
+from runtime.cache import cache_folder, complete, is_complete, locked
 from runtime.errors import BadInput, NgcrunError
 
 # Tested together; numpy 2 gives silently wrong results in this server. Source: measured, docs/triton.md.
 PINS = ("numpy==1.26.4", "onnxruntime==1.32.*")
 SERVER_PIN = "nvidia-pytriton==0.7.0"  # carries tritonserver 2.51.0; its own dependencies are not needed to serve
-STAMP = "ngcrun-complete.json"
 PYTHONS = ((3, 11), (3, 12))  # numpy<2 has no wheels for 3.13, and the wheel has stubs up to it
 COMMAND = "python -m runtime.triton.serve_env"
 _PROBE = (
@@ -89,14 +87,6 @@ def environment_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return cache_folder(environ) / f"triton-py{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """`NGCRUN_CACHE`; else `.cache` of the checkout that this package is in; else `~/.cache/ngcrun`."""
-    if environ.get("NGCRUN_CACHE"):
-        return Path(environ["NGCRUN_CACHE"]).absolute()
-    checkout = Path(__file__).resolve().parents[2]
-    return checkout / ".cache" if (checkout / "noxfile.py").is_file() else Path.home() / ".cache" / "ngcrun"
-
-
 def _from_wheel(folder: Path) -> Server:
     """The server of the nvidia-pytriton wheel in a venv; checks that its stub can start at all."""
     answer = subprocess.run([str(folder / "bin" / "python"), "-c", _PROBE], capture_output=True, text=True, check=False)
@@ -152,25 +142,18 @@ def make(folder: Path) -> bool:
         ToolFailed: when pip fails.
     """
     wanted = [SERVER_PIN, *PINS]
-    if _is_complete(folder, wanted):
+    if is_complete(folder, wanted):
         return False
     _require_machine()
-    with _locked(folder):
-        if _is_complete(folder, wanted):  # another process made it meanwhile
+    with locked(folder):
+        if is_complete(folder, wanted):  # another process made it meanwhile
             return False
         if folder.exists() and not (folder / "pyvenv.cfg").is_file() and any(folder.iterdir()):
             raise BadInput.of("NGCRUN_TRITON_ENV", folder, "is a folder with other things in it", "name a new one")
         shutil.rmtree(folder, ignore_errors=True)
         _install(folder)
-        (folder / STAMP).write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+        complete(folder, wanted)
     return True
-
-
-def _is_complete(folder: Path, wanted: list[str]) -> bool:
-    try:
-        return bool(json.loads((folder / STAMP).read_text(encoding="utf-8")) == wanted)
-    except (OSError, ValueError):
-        return False
 
 
 def _require_machine() -> None:
@@ -192,14 +175,6 @@ def _require_machine() -> None:
             "is too old for this tritonserver",
             "use a system with glibc 2.35 or newer, such as Debian 12",
         )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _install(folder: Path) -> None:
@@ -225,7 +200,7 @@ def cli() -> int:
     """Make the environment where `NGCRUN_TRITON_ENV` or the cache says and print its folder."""
     folder = environment_folder()
     try:
-        if not _is_complete(folder, [SERVER_PIN, *PINS]):
+        if not is_complete(folder, [SERVER_PIN, *PINS]):
             _require_machine()
             print(f"making the serving environment in {folder} (a download of about 90 MB)", flush=True)
         made = make(folder)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from runtime.cache import STAMP
 from runtime.errors import BadInput
 from runtime.execute import main
 from runtime.triton import serve_env
@@ -73,7 +74,7 @@ def test_the_folder_is_the_one_named_or_in_the_cache(tmp_path):
 
 
 def test_an_environment_that_is_complete_is_left_alone_in_milliseconds(tmp_path):
-    (tmp_path / serve_env.STAMP).write_text(json.dumps([serve_env.SERVER_PIN, *serve_env.PINS]))
+    (tmp_path / STAMP).write_text(json.dumps([serve_env.SERVER_PIN, *serve_env.PINS]))
     start = time.perf_counter()
     assert serve_env.make(tmp_path) is False
     assert time.perf_counter() - start < 0.05
