@@ -20,9 +20,8 @@ Key = tuple[str, ...]
 MISSING = "???"
 # Sections that belong to one action each: what is missing there matters to that action only.
 ACTION_SECTIONS = frozenset(
-    ("train", "evaluate", "inference", "export", "prune", "quantize", "distill", "gen_trt_engine")
-    + ("dataset_convert", "convert", "grit_score")
-)
+    ("train", "evaluate", "inference", "export", "prune", "quantize", "distill", "gen_trt_engine", "dataset_convert")
+) | {"convert", "grit_score"}
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list",
           "dict": "a mapping", "section": "a section", "union": "one of several kinds"}  # fmt: skip
 _TRUE_FALSE = {"yes", "y", "on", "true", "1", "no", "n", "off", "false", "0"}
