@@ -79,6 +79,12 @@ class MissingOutput(NgcrunError):
     exit_code = 4
 
 
+class OutputsElsewhere(NgcrunError):
+    """This node of a job on several has done its part, and another one writes the outputs: a good end."""
+
+    exit_code = 0
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """What to do about an unknown `word`: the closest of `known`, and the list of all when it is short."""
     names = sorted(known)

@@ -19,7 +19,7 @@ from typing import Any
 from runtime import metrics as metrics_module
 from runtime.component import Component, Output
 from runtime.compose import Request, compose, parse
-from runtime.errors import BadInput, MissingOutput, NgcrunError, ToolFailed
+from runtime.errors import BadInput, MissingOutput, NgcrunError, OutputsElsewhere, ToolFailed
 from runtime.metrics import CLOSE_S, Memory, Metrics
 
 # The machine's state, not our bug: no traceback for these.
@@ -93,6 +93,9 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
             _run(component, dataclasses.replace(ports, **stages, **_kept_folders(kept)), metrics)
             _require_outputs(component, stages, targets)
             status = "FINISHED"
+        except OutputsElsewhere:
+            status = "FINISHED"
+            raise
         except KeyboardInterrupt:
             status = "KILLED"
             raise

@@ -125,6 +125,11 @@ def _setter(network: Network) -> SetValue:
     return prototext.set_value
 
 
+def put(network: Network, text: str, key: str, value: Any) -> str:
+    """The text with one value changed, in the network's dialect."""
+    return _setter(network)(text, key, value)
+
+
 def read_user_spec(path: Path) -> str:
     """The text of a spec file, byte for byte (newlines untranslated); raises `BadInput` for one that is no text."""
     try:

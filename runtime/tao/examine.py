@@ -1,0 +1,168 @@
+"""Everything that can be known before TAO starts: the final spec and all that is wrong with it, at once.
+
+`ngcrun tao check` and every action call `examine`; it reads, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import BadInput, Problem
+from runtime.tao import check_yaml, checkpoint, finding, machine, schema, spec_paths, spec_text
+from runtime.tao.finding import Finding
+from runtime.tao.network import Action, Network, placeholders
+from runtime.tao.spec_text import Given
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks TAO to do. `results` is where TAO will write; `spec` None takes the network's template."""
+
+    network: Network
+    action: Action
+    spec: Path | None = None
+    overrides: Sequence[tuple[str, Any]] = ()
+    dataset: Path | None = None
+    checkpoint: Path | None = None
+    pretrained: Path | None = None
+    results: Path | None = None
+    device: str = "gpu"
+    trusted: bool = False
+    has_key: bool = False
+
+
+@dataclass
+class Answer:
+    """The final spec, what it holds with TAO's defaults behind it, and what was found."""
+
+    text: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def examine(asked: Asked, environ: Mapping[str, str] = os.environ, *, needs: bool = True) -> Answer:
+    """Build the final spec and check it, the dataset, the checkpoint and the machine.
+
+    Args:
+        asked: what to run.
+        environ: where NVIDIA's schemas are looked for.
+        needs: whether what the action cannot do without has to be given (a spec alone may be checked without data).
+    """
+    answer = Answer()
+    if needs:
+        answer.findings += _needs(asked)
+    answer.given = _given(asked, answer)
+    try:
+        text = spec_text.read_user_spec(asked.spec) if asked.spec else spec_text.template(asked.network, asked.action)
+        paths = answer.given if needs else {p: f"/{p}" for p in placeholders(text)} | answer.given
+        given = Given(paths, asked.overrides, asked.has_key)
+        answer.text = spec_text.build(asked.network, asked.action, text, given)
+        if asked.network.dialect == "yaml":
+            _examine_yaml(asked, answer, environ, unbound=set(paths) - set(answer.given))
+        else:
+            _examine_prototext(asked, answer, environ)
+    except BadInput as error:
+        answer.findings += [Finding(problem) for problem in error.problems]
+    return answer
+
+
+def _needs(asked: Asked) -> Iterator[Finding]:
+    for name in asked.action.needs:
+        if getattr(asked, name, None) is None and not (name == "dataset" and asked.spec is not None):
+            what = f"{asked.network.name} {asked.action.name} needs it"
+            yield finding.error(name, None, what, f"give {name}=PATH")
+
+
+def _given(asked: Asked, answer: Answer) -> dict[str, str]:
+    """The placeholders' values; a checkpoint's folder becomes its file, looked at first."""
+    given = {}
+    for name in ("dataset", "results"):
+        value = getattr(asked, name)
+        if value is not None:
+            given[name] = str(value.absolute())
+    for name in ("checkpoint", "pretrained"):
+        value = getattr(asked, name)
+        if value is None:
+            continue
+        try:
+            file = checkpoint.find(name, value, asked.network)
+        except BadInput as error:
+            answer.findings += [Finding(problem) for problem in error.problems]
+            continue
+        problems = checkpoint.check(name, file, asked.network, trusted=asked.trusted, has_key=asked.has_key)
+        answer.findings += [Finding(problem) for problem in problems]
+        given[name] = str(file.absolute())
+    return given
+
+
+def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbound: set[str]) -> None:
+    folders = (Path.cwd(), *([asked.spec.absolute().parent] if asked.spec else []))
+    spec = check_yaml.read(answer.text)
+    for key, place in spec_paths.relative(spec.values, folders).items():
+        answer.text = spec_text.put(asked.network, answer.text, key, place)
+    spec = check_yaml.read(answer.text)
+    section = asked.action.runs or asked.action.name
+    if asked.network.schema:
+        tree = schema.read(asked.network.schema, environ)
+        answer.findings += check_yaml.check(tree, spec, section)
+        answer.values = check_yaml.merge(schema.defaults(tree), spec.values)
+    else:
+        answer.values = spec.values
+    made_up = {f"/{name}" for name in unbound}
+    for found in spec_paths.check(answer.values, section, folders, spec.where):
+        if not any(str(found.problem.value).startswith(prefix) for prefix in made_up):
+            answer.findings.append(found)
+    answer.findings += _rules(answer.values, section)
+    if not unbound & {"dataset"} and not any(not f.warning for f in answer.findings):
+        answer.findings += _dataset(asked, section, answer.values)
+    answer.findings += machine.check(answer.values, section, asked.device, asked.results)
+
+
+def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str]) -> None:
+    from runtime.tao import check_prototext, prototext
+
+    if asked.network.schema and asked.action.message:
+        folder = schema.package_folder(environ, "nvidia_tao_deploy")
+        tree = check_prototext.descriptor(asked.network, asked.action, folder)
+        answer.findings += check_prototext.check(tree, answer.text)
+    answer.values = prototext.to_dict(answer.text)
+    folders = (Path.cwd(), *([asked.spec.absolute().parent] if asked.spec else []))
+    answer.findings += spec_paths.check(answer.values, asked.action.name, folders, ".".join)
+    answer.findings += _dataset(asked, asked.action.name, answer.values)
+    answer.findings += machine.check(answer.values, asked.action.name, asked.device, asked.results)
+
+
+def _dataset(asked: Asked, section: str, values: Mapping[str, Any]) -> list[Finding]:
+    from runtime.tao import datasets
+
+    return datasets.check(asked.network, section, values)
+
+
+def _rules(values: Mapping[str, Any], section: str) -> Iterator[Finding]:
+    """What TAO asserts after it has loaded everything. Source: nvidia-tao-pytorch 7.3.0, initialize_experiments.py."""
+    if section not in ("train", "distill"):
+        return
+    train = values.get("train") or {}
+    epochs = train.get("num_epochs")
+    if not isinstance(epochs, int):
+        return
+    for name in ("checkpoint_interval", "validation_interval"):
+        interval = train.get(name)
+        counted_in_steps = name == "checkpoint_interval" and train.get("checkpoint_interval_unit") == "step"
+        if isinstance(interval, int) and interval > epochs and not counted_in_steps:
+            wrong = f"exceeds train.num_epochs ({epochs}), which TAO refuses"
+            yield finding.error(f"train.{name}", interval, wrong, f"give {epochs} or less")
+    gpus, ids = train.get("num_gpus"), train.get("gpu_ids")
+    if isinstance(gpus, int) and isinstance(ids, list) and gpus != len(ids):
+        wrong = f"differs from the {len(ids)} of train.gpu_ids; TAO takes the larger number"
+        yield finding.warning("train.num_gpus", gpus, wrong, "make them agree")
+
+
+def problems_of(answer: Answer) -> list[Problem]:
+    """The errors of an answer, without the warnings."""
+    return [f.problem for f in answer.findings if not f.warning]

@@ -1,0 +1,181 @@
+"""One action of TAO from ports to outputs: examine, start, follow, judge, collect."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime import vendor
+from runtime.errors import BadInput, MissingOutput, OutputsElsewhere, ToolFailed
+from runtime.metrics import Metrics
+from runtime.tao import finding, gpu, network, program, spec_text, state
+from runtime.tao.console import Console
+from runtime.tao.examine import Answer, Asked, examine
+from runtime.tao.failures import explain
+from runtime.tao.network import Action, Network
+from runtime.tao.program import Run
+from runtime.tao.results import collect, status_file
+from runtime.tao.status import Followed, Follower
+
+POLL_S = 0.5
+GRACE_S = 25.0  # for TAO's checkpoint on SIGTERM; an AzureML low-priority node has 30 s. Source: learn.microsoft.com
+LOG_TAIL = 400
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked action, ready to start; `kept` is the state folder, None where nothing is to be resumed."""
+
+    asked: Asked
+    answer: Answer
+    results: Path
+    kept: Path | None
+    log: Path
+
+    @property
+    def network(self) -> Network:
+        """The network it runs."""
+        return self.asked.network
+
+    @property
+    def action(self) -> Action:
+        """The action it runs."""
+        return self.asked.action
+
+
+def perform(action_name: str, ports: Any, metrics: Metrics, results: Path, kept: Path | None = None) -> None:
+    """Run `action_name` of the network that the ports name and leave what it wrote in `results`.
+
+    Files written: all that TAO writes, `spec.yaml` or `spec.txt` (what was run), `model.json` (which file is the
+    checkpoint, of which network, with which figures), `metrics.json`, `log.txt`.
+
+    Raises:
+        BadInput: with all that is wrong, before anything starts.
+        ToolFailed: TAO failed, or ended without its last word.
+        MissingOutput: TAO said that it finished, and a file that it should have written is not there.
+    """
+    job = _prepare(action_name, ports, results, kept)
+    metrics.tags({"tao.network": job.network.name, "tao.action": action_name})
+    with state.locked(kept) if kept else contextlib.nullcontext():
+        resumed = state.restore(kept, results, job.network, action_name) if kept else None
+        if resumed is not None:
+            print(f"resuming from {resumed.name}, kept by an earlier start", flush=True)
+        followed = _run(job, metrics, resumed)
+    if program.node_rank(os.environ) > 0:
+        raise OutputsElsewhere("node 0 of this job writes the outputs")
+    collect(job.network, job.action, results, followed, metrics)
+    shutil.move(job.log, results / "log.txt")
+
+
+def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> Job:
+    found = network.find(ports.network)
+    asked = Asked(
+        network=found,
+        action=found.action(action_name),
+        spec=ports.spec,
+        overrides=spec_text.parse_overrides(ports.spec_overrides),
+        dataset=getattr(ports, "dataset", None),
+        checkpoint=getattr(ports, "checkpoint", None),
+        pretrained=getattr(ports, "pretrained", None),
+        results=results,
+        device=ports.device,
+        trusted=ports.trust_checkpoint,
+        has_key=program.key_in(os.environ),
+    )
+    answer = examine(asked)
+    answer.findings += _startable(asked)
+    for warning in (f for f in answer.findings if f.warning):
+        print(f"warning: {warning.problem.line()}", file=sys.stderr)
+    finding.raise_errors(answer.findings)
+    log = results.parent.parent / f"{results.name}.log"
+    return Job(asked, answer, results, kept, log)
+
+
+def _startable(asked: Asked) -> Iterator[finding.Finding]:
+    try:
+        program.find(asked.network, asked.action, device=asked.device)
+        program.distribution(os.environ)
+    except BadInput as error:
+        yield from (finding.Finding(problem) for problem in error.problems)
+
+
+def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
+    name = "spec.yaml" if job.network.dialect == "yaml" else "spec.txt"
+    spec = job.results / name
+    text = job.answer.text.encode()
+    spec.write_bytes(text)
+    run = Run(
+        job.network, job.action, spec, job.results, job.answer.given, job.asked.device,
+        load_objects=bool(resumed or job.asked.checkpoint or job.asked.pretrained), has_key=job.asked.has_key,
+    )  # fmt: skip
+    command = program.command(run, program.find(job.network, job.action, device=job.asked.device), os.environ)
+    job.log.unlink(missing_ok=True)
+    followed, status = _follow(job, command, metrics, skip=resumed is not None)
+    spec.write_bytes(text)  # on several nodes TAO rewrites the file that it was given
+    _redact(job.log)
+    _judge(job, status, followed)
+    metrics.artifact(spec)
+    return followed
+
+
+def _follow(job: Job, command: Any, metrics: Metrics, *, skip: bool) -> tuple[Followed, int]:
+    """Start TAO and stay with it: its log on the screen, its status in the metrics, its checkpoints in `kept`."""
+    follower = Follower(status_file(job.results, job.action), metrics, skip=skip)
+    console = Console(job.log, os.environ.get(spec_text.KEY_VARIABLE, ""))
+    mirror = state.Mirror(job.results, job.kept, job.network, job.action.name) if job.kept else None
+    environment = program.without_empty(command.environment(os.environ))
+    read_only = [p for p in (job.asked.dataset, job.asked.checkpoint, job.asked.pretrained) if p is not None]
+    try:
+        with (
+            gpu.sampled(metrics, job.asked.device),
+            vendor.running(
+                command.argv, job.log, env=environment, cwd=command.cwd, read_only=read_only, grace_s=GRACE_S
+            ) as process,
+        ):
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_S)
+                console.show(follower.read())
+                if mirror:
+                    mirror()
+            return follower.close(), int(process.returncode)
+    finally:
+        console.close(follower.close())
+        if mirror:
+            mirror(final=True)
+
+
+def _redact(log: Path) -> None:
+    """Take the key out of the log, should TAO have printed it."""
+    secret = os.environ.get(spec_text.KEY_VARIABLE, "").encode()
+    if secret and log.is_file() and secret in (text := log.read_bytes()):
+        log.write_bytes(text.replace(secret, b"***"))
+
+
+def _judge(job: Job, status: int, followed: Followed) -> None:
+    """Success is exit status 0, TAO's own last word, and the declared files: none of them alone is enough."""
+    who = f"{job.network.name} {job.action.name}"
+    if status != 0 or not followed.finished:
+        tail = vendor.tail(job.log, LOG_TAIL)
+        reason = explain(tail, followed.failures)
+        ended = "was killed (signal 9): out of memory, or preempted" if status in (-9, 137) else f"exit status {status}"
+        what = f"{reason.what}; {reason.todo}" if reason else f"ended with {ended}"
+        if status == 0 and reason is None:
+            what = "exit status 0 but without TAO's last word ('... finished successfully.'): it was stopped or crashed"
+        raise ToolFailed(f"{who}: {what}", job.log, tail)
+    if program.node_rank(os.environ) > 0:
+        return
+    missing = [glob for glob in job.action.writes if not any(_not_empty(p) for p in job.results.glob(glob))]
+    if missing:
+        raise MissingOutput(f"{who}: TAO said that it finished, but wrote no {', '.join(missing)}; log: {job.log}")
+
+
+def _not_empty(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.is_file() and path.stat().st_size > 0
