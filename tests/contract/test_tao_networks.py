@@ -135,6 +135,22 @@ def test_engines_are_built_in_the_deploy_image_and_nothing_else_is():
     assert {networks.find(name).action(action).image for name, action in found} == {"tao-deploy"}
 
 
+EXPORTS_THAT_READ_THE_DATASET = {  # class names or characters; nvidia-tao-pytorch 7.3.0, model/pl_*.py, read
+    "classification_pyt",
+    "mask2former",
+    "nvpanoptix3d",
+    "ocrnet",
+    "oneformer",
+    "stylegan_xl",
+}
+
+
+def test_an_export_needs_the_dataset_only_where_tao_reads_it():
+    exports = {name for name, action in CASES if action == "export"}
+    found = {name for name in exports if "dataset" in networks.find(name).action("export").needs}
+    assert found == EXPORTS_THAT_READ_THE_DATASET
+
+
 @pytest.mark.parametrize(("name", "action"), CASES)
 def test_what_an_action_needs_is_what_its_spec_uses(name, action):
     network = networks.find(name)
