@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 GIVEN = {name: f"/given/{name}" for name in networks.PLACEHOLDERS}
 
 # nvidia-tao-pytorch 7.3.0, */<network>/scripts; nvidia-tao-deploy 7.3.0, */<network>/scripts (gen_trt_engine);
+# Left out: `convert` of dino and deformable_detr, which fails at its own schema, as a test below shows.
 # `retrain` is TAO's train on a pruned model (nvidia-tao-core 7.3.0, network_configs, which has it for ocdnet, ocrnet and
 # pointpillars). TensorFlow 2: NVIDIA/tao_tensorflow2_backend (GitHub), nvidia_tao_tf2/cv/*/scripts.
 ACTIONS = {
@@ -27,9 +28,9 @@ ACTIONS = {
     "classification_tf2": "train prune retrain evaluate inference export gen_trt_engine",
     "clip": "train evaluate inference export gen_trt_engine",
     "codetr": "train evaluate inference",
-    "deformable_detr": "train evaluate inference export quantize convert gen_trt_engine",
+    "deformable_detr": "train evaluate inference export quantize gen_trt_engine",
     "depth_net": "train evaluate inference export quantize convert gen_trt_engine",
-    "dino": "train evaluate inference export quantize distill convert gen_trt_engine",
+    "dino": "train evaluate inference export quantize distill gen_trt_engine",
     "dinov3": "train inference export convert grit_score",
     "efficientdet_tf2": "dataset_convert train prune retrain evaluate inference export gen_trt_engine",
     "grounding_dino": "train evaluate inference export quantize gen_trt_engine",
@@ -70,9 +71,7 @@ UNLISTED = {"codetr", "dinov3", "radio", "segformer_old", "video_clip"}
 # An action that has a spec of its own has a schema of its own: module below nvidia_tao_core.config, class.
 OWN_SCHEMA = {
     ("bevfusion", "dataset_convert"): ("bevfusion.default_config", "BEVFusionDataConvertExpConfig"),
-    ("deformable_detr", "convert"): ("deformable_detr.dataset", "DDDatasetConvertConfig"),
     ("depth_net", "convert"): ("depth_net.dataset", "DNDatasetConvertConfig"),
-    ("dino", "convert"): ("dino.dataset", "DINODatasetConvertConfig"),
     ("stylegan_xl", "dataset_convert"): ("stylegan_xl.dataset", "DataConvertExpConfig"),
 }
 NOT_IN_CORE = {("sparse4d", "gen_trt_engine")}  # nvidia_tao_deploy.config.sparse4d; nvidia-tao-core 7.3.0 lacks it
@@ -183,11 +182,6 @@ def test_the_spec_of_an_action_is_accepted_by_the_schema_of_tao(schema_folder, n
     fields = network.action(action)
     ours = OmegaConf.create(yaml.safe_load(networks.fill(fields.spec or network.spec, GIVEN)))
     kind = schema_class(name, action)
-    if (name, action) in {("dino", "convert"), ("deformable_detr", "convert")}:
-        assert set(ours) <= set(
-            kind.__dataclass_fields__
-        )  # OmegaConf cannot build the class: see the network's sources
-        return
     merged = OmegaConf.merge(OmegaConf.structured(kind), ours, OmegaConf.create(nested(fields.set)))
     for key in fields.set:
         assert OmegaConf.select(merged, key, throw_on_missing=True) is not None, key
@@ -206,3 +200,16 @@ def test_the_layout_reads_keys_of_the_schema(schema_folder, name):
             section, last = section.rpartition(".")[::2]
         parent = OmegaConf.select(merged, section)
         assert parent is None or last in parent or "data_sources" in section, (part, dotted)
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"), [("dino", "DINODatasetConvertConfig"), ("deformable_detr", "DDDatasetConvertConfig")]
+)
+def test_convert_of_two_detectors_fails_at_its_own_schema_so_we_do_not_offer_it(schema_folder, name, schema):
+    from omegaconf import OmegaConf
+    from omegaconf.errors import ValidationError
+
+    module = importlib.import_module(f"nvidia_tao_core.config.{name}.dataset")
+    with pytest.raises(ValidationError, match="Incompatible value 'None' for field of type 'str'"):
+        OmegaConf.structured(getattr(module, schema))
+    assert "convert" not in networks.find(name).actions
