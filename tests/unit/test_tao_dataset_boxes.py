@@ -163,6 +163,11 @@ def test_the_class_map_has_a_category_in_the_line_of_its_id(root):
     assert said(root, action="inference", network="dino") == []
 
 
+def test_images_inside_hdf5_files_are_left_to_tao(root):
+    (root / "train" / "0.png").unlink()
+    assert said(root, lambda d: d["images"][0].update(file_name="h5://[scene]:0.png")) == []
+
+
 def odvg(root):
     data.coco(root, first=0)
     lines = [

@@ -101,6 +101,12 @@ def test_classes_file_and_folders_have_the_same_names(root):
     ]
 
 
+def test_a_classes_file_that_is_no_utf8_is_still_told_line_by_line(root):
+    (root / "classes.txt").write_bytes(b"cat\ndog\n\xff\n")
+    wrong = "holds 1 line that is no class folder of train (\N{REPLACEMENT CHARACTER})"
+    assert said(root) == [f"dataset.root_dir='<d>/classes.txt': {wrong}; write the names of the folders, a line each"]
+
+
 def test_endings_that_tao_does_not_read_are_an_error(root):
     (root / "train" / "cat" / "0.png").rename(root / "train" / "cat" / "0.PNG")
     wrong = "holds 1 image whose ending TAO does not read (cat/0.PNG)"

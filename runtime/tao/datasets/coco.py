@@ -62,11 +62,10 @@ def check_images(place: Place, document: Document) -> list[Finding]:
     missing = folder_missing(place, "give the folder of the images")
     if missing:
         return [missing]
-    named = {place.path / str(record["file_name"]): record for record in document.images.values()}
+    records = [record for record in document.images.values() if not str(record["file_name"]).startswith("h5://")]
+    named = {place.path / str(record["file_name"]): record for record in records}
     here = {path: record for path, record in named.items() if path.is_file()}
-    absent = [
-        str(record["file_name"]) for path, record in named.items() if path not in here and "h5://" not in str(path)
-    ]
+    absent = [str(record["file_name"]) for path, record in named.items() if path not in here]
     found = []
     if absent:
         wrong = "lacks " + several(absent, "image", f"of {document.place.path.name}")
@@ -130,7 +129,7 @@ def _classmap(parts: Parts, place: Place) -> list[Finding]:
     if known is None or document is None:
         return []
     first = 0 if parts.network.name in CLASSMAP_FROM_0 else 1
-    lines = dict(enumerate(place.path.read_text(encoding="utf-8").splitlines(), start=first))
+    lines = dict(enumerate(place.path.read_text(encoding="utf-8", errors="replace").splitlines(), start=first))
     wrong = [
         f"{key} is {name!r} there and {lines.get(key, '').strip()!r} here"
         for key, name in sorted(document.names.items())

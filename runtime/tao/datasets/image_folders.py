@@ -113,7 +113,7 @@ def _classes_file(root: Place, names: list[str]) -> list[Finding]:
         return [
             error(root.key, root.value, wrong, f"write it: the {len(names)} class names of train, sorted, a line each")
         ]
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     found = []
     unknown = [name for name in lines if name not in names]
     if unknown:

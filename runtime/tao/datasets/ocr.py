@@ -31,7 +31,9 @@ def check(parts: Parts) -> list[Finding]:
         missing = file_missing(listed, "write the characters, one a line")
         found += [missing] if missing else []
         if missing is None:
-            characters = {line.strip() for line in listed.path.read_text(encoding="utf-8").splitlines()} - {""}
+            characters = {
+                line.strip() for line in listed.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            } - {""}
     for split in parts.splits():
         labels = parts.first(f"{split}_labels")
         for place in parts.places(split):
@@ -49,7 +51,7 @@ def _split(parts: Parts, split: str, place: Place, labels: Place, characters: se
     separator = "\t" if parts.action == "dataset_convert" else None
     words: dict[Path, str] = {}
     malformed = []
-    for number, line in enumerate(labels.path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(labels.path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         fields = line.split(separator)
         if len(fields) == 2:
             words[place.path / fields[0]] = fields[1]

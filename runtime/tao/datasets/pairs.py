@@ -40,7 +40,9 @@ def _split(parts: Parts, split: str, root: Place, name: Place, folders: list[Pla
     missing = file_missing(listed, "write the file names of the split, a line each")
     if missing:
         return [missing]
-    lines = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [
+        line.split()[0] for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+    ]
     suffix = parts.first("suffix")
     found: list[Finding] = []
     sizes: list[dict[str, tuple[int, int]]] = []
