@@ -1,0 +1,33 @@
+"""`tao_gen_trt_engine`: build a TensorRT engine from an exported TAO network, for the GPU that this runs on."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from runtime.component import Input, Output, component
+from runtime.execute import main
+from runtime.metrics import Metrics
+from runtime.tao.ports import TaoPorts
+
+
+@dataclass(kw_only=True)
+class Ports(TaoPorts):
+    """Build a TensorRT engine from an exported TAO network, for the GPU that this runs on."""
+
+    checkpoint: Annotated[Path, Input("The ONNX model: what tao_export wrote, or the file")]
+    engine: Annotated[Path, Output("The TensorRT engine and model.json")]
+
+
+@component(name="tao_gen_trt_engine", version="1", image="tao-deploy")
+def gen_trt_engine(ports: Ports, metrics: Metrics) -> None:
+    """Run TAO's `gen_trt_engine` of `ports.network` and leave what it wrote in `engine`."""
+    from runtime.tao.perform import perform
+
+    perform("gen_trt_engine", ports, metrics, ports.engine)
+
+
+if __name__ == "__main__":
+    sys.exit(main(gen_trt_engine))
