@@ -131,7 +131,7 @@ def _follow(job: Job, command: Any, metrics: Metrics, *, skip: bool) -> tuple[Fo
     console = Console(job.log, os.environ.get(spec_text.KEY_VARIABLE, ""))
     mirror = state.Mirror(job.results, job.kept, job.network, job.action.name) if job.kept else None
     environment = program.without_empty(command.environment(os.environ))
-    read_only = [p for p in (job.asked.dataset, job.asked.checkpoint, job.asked.pretrained) if p is not None]
+    read_only = [p.absolute() for p in (job.asked.dataset, job.asked.checkpoint, job.asked.pretrained) if p]
     try:
         with (
             gpu.sampled(metrics, job.asked.device),

@@ -37,8 +37,10 @@ def locked(state: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
-    (state / "lock").unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            (state / "lock").unlink(missing_ok=True)
 
 
 def _try_lock(lock: IO[str]) -> bool:
