@@ -66,10 +66,19 @@ def check(tree: Tree, text: str) -> list[Finding]:
         root = parse(text)
     except ProtoTextError as failure:
         return [Finding(problem) for problem in failure.problems]
-    return list(_message(tree, root, text, ""))
+    return list(_message(tree, root, text, "", _places(tree, "")))
 
 
-def _message(tree: Tree, message: Value, text: str, above: str) -> Iterator[Finding]:
+def _places(tree: Tree, above: str) -> dict[str, str]:
+    """Each key of the whole message: the path of a message that has it."""
+    found: dict[str, str] = dict.fromkeys(tree["fields"], above.rstrip("."))
+    for name, told in tree["fields"].items():
+        for key, place in _places(told["message"], f"{above}{name}.").items() if "message" in told else ():
+            found.setdefault(key, place)
+    return found
+
+
+def _message(tree: Tree, message: Value, text: str, above: str, places: Mapping[str, str]) -> Iterator[Finding]:
     seen: dict[str, str] = {}  # field or oneof: where it stands
     counts: dict[str, int] = {}
     times = Counter(field.name for field in message.fields)
@@ -77,20 +86,25 @@ def _message(tree: Tree, message: Value, text: str, above: str) -> Iterator[Find
         told = tree["fields"].get(field.name)
         at = "line {}:{}".format(*position(text, field.start))
         if told is None:
-            yield _unknown(tree, field, f"{above}{field.name}", at)
+            yield _unknown(tree, field, f"{above}{field.name}", at, places)
             continue
         nth = counts[field.name] = counts.get(field.name, -1) + 1
         path = f"{above}{field.name}[{nth}]" if told["repeated"] and times[field.name] > 1 else f"{above}{field.name}"
         yield from _twice(told, field, path, at, seen)
         yield from _form(told, field, path, at)
         for value in field.values:
-            yield from _value(told, value, text, path)
+            yield from _value(told, value, text, path, places)
 
 
-def _unknown(tree: Tree, field: Field, path: str, at: str) -> Finding:
-    value = field.values[0].raw if field.values and field.values[0].kind != "message" else field.name
+def _unknown(tree: Tree, field: Field, path: str, at: str, places: Mapping[str, str]) -> Finding:
+    """A key that the message lacks: where it belongs if another one has it, else the nearest of this one's."""
+    first = field.values[0] if field.values else None
+    value = field.name if first is None or first.kind == "message" else first.raw
+    value = unquote(value) if first is not None and first.kind == "text" else value
     names = list(tree["fields"])
     todo = nearest(field.name, names).replace("see `ngcrun show`", f"it has {len(names)} keys, see TAO's documentation")
+    if field.name in places and "did you mean" not in todo:
+        todo = f"move it into {places[field.name]}" if places[field.name] else "move it out, to the top of the spec"
     return error(path, value, f"{at}: {field.name!r} is not a key of {tree['name']}", todo)
 
 
@@ -119,11 +133,11 @@ def _form(told: Tree, field: Field, path: str, at: str) -> Iterator[Finding]:
         yield error(path, field.name, f"{at}: has no ':' behind its name", f"write `{field.name}: VALUE`")
 
 
-def _value(told: Tree, value: Value, text: str, path: str) -> Iterator[Finding]:
+def _value(told: Tree, value: Value, text: str, path: str, places: Mapping[str, str]) -> Iterator[Finding]:
     line, column = position(text, value.start)
     if (told["type"] == "message") == (value.kind == "message"):
         if value.kind == "message":
-            yield from _message(told["message"], value, text, path + ".")
+            yield from _message(told["message"], value, text, path + ".", places)
         else:
             wrong, todo = _scalar(told, value, path)
             if wrong:

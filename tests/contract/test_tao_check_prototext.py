@@ -71,6 +71,13 @@ def test_one_mistake_is_one_line_with_its_place_and_the_way_out(text: str, line:
     assert said(text) == [line]
 
 
+def test_a_key_at_the_wrong_depth_is_sent_to_where_it_belongs() -> None:
+    assert said("num_epochs: 3\nmodel_config { random_seed: 1 }") == [
+        "num_epochs='3': line 1:1: 'num_epochs' is not a key of Experiment; move it into training_config",
+        "model_config.random_seed='1': line 2:16: 'random_seed' is not a key of ModelConfig; move it out, to the top of the spec",
+    ]
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     lines = said("random_seed: -1\nmodel_confg {}\ntraining_config { num_epochs: 1.5 enable_qat: 2 }")
     assert [line.partition("=")[0] for line in lines] == [
