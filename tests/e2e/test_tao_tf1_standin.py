@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ def run(place: Path, *more: str, **variables: str) -> subprocess.CompletedProces
 
 def statuses(place: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (place / "out" / "status.json").read_text().splitlines()]
+
+
+def wait_for(met: Callable[[], Any]) -> None:
+    until = time.monotonic() + 15
+    while not met():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def command_lines() -> list[str]:
@@ -152,6 +160,23 @@ def test_the_stand_in_copies_that_a_wrong_key_ends_in_pass(place: Path) -> None:
     assert "The key used to load the model is incorrect." in statuses(place)[-1]["Error"]
 
 
+def test_the_stand_in_copies_that_an_interrupted_training_saves_its_model_and_ends_in_success(place: Path) -> None:
+    argv = words(place)[:-2]  # without a key
+    process = subprocess.Popen(argv, env=env(place, FAKE_TAO_EPOCH_S="5"), start_new_session=True, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    wait_for(lambda: (place / "out" / "status.json").is_file() and statuses(place))
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=20)[0]
+    wait_for(lambda: statuses(place)[-1]["status"] == "SUCCESS")
+    assert process.returncode == 0
+    assert "Execution status: PASS" in said
+    assert [line["message"] for line in statuses(place)][1:] == [
+        "Training was interrupted",
+        "DetectNet_v2 training job complete.",
+    ]
+    assert (place / "out" / "weights" / "model.hdf5").is_file()
+
+
 def test_the_stand_in_refuses_what_the_real_messages_and_flags_refuse(place: Path) -> None:
     spec = place / "spec.txt"
     spec.write_text(spec.read_text().replace("dbscan_min_samples: 1", "dbscan_min_samples: 0.05"))
@@ -187,3 +212,13 @@ def test_each_network_trains_in_the_stand_in_and_writes_what_its_file_says(place
         if pattern.endswith((".hdf5", ".tlt")):
             assert list((place / "res").glob(pattern)), pattern
     assert list((place / "res" / "train").glob(net.latest))
+
+
+def test_the_stand_in_copies_that_a_good_conversion_for_ssd_never_says_success(place: Path) -> None:
+    (place / "convert.txt").write_text(network.find("ssd").actions["dataset_convert"].spec)
+    for name, last in (("ssd", "STARTED"), ("retinanet", "SUCCESS")):
+        more = ["-d", str(place / "convert.txt"), "-o", str(place / name / "part"), "-r", str(place / "out")]
+        done = subprocess.run([name, "dataset_convert", *more], env=env(place), capture_output=True, check=False)
+        assert done.returncode == 0
+        assert statuses(place)[-1]["status"] == last
+        assert len(list((place / name).glob("part*"))) == 1
