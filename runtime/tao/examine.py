@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,8 @@ def examine(asked: Asked, environ: Mapping[str, str] = os.environ, *, needs: boo
 
 def _needs(asked: Asked) -> Iterator[Finding]:
     for name in asked.action.needs:
+        if name == "pretrained" and asked.action.name == "retrain":
+            continue  # its port is the checkpoint
         if getattr(asked, name, None) is None and not (name == "dataset" and asked.spec is not None):
             what = f"{asked.network.name} {asked.action.name} needs it"
             yield finding.error(name, None, what, f"give {name}=PATH")
@@ -97,6 +100,8 @@ def _given(asked: Asked, answer: Answer) -> dict[str, str]:
         problems = checkpoint.check(name, file, asked.network, trusted=asked.trusted, has_key=asked.has_key)
         answer.findings += [Finding(problem) for problem in problems]
         given[name] = str(file.absolute())
+    if asked.action.name == "retrain" and "checkpoint" in given:
+        given.setdefault("pretrained", given["checkpoint"])  # TF1 and some others start a retraining from weights
     return given
 
 
@@ -126,11 +131,17 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
 def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str]) -> None:
     from runtime.tao import check_prototext, prototext
 
+    tree = None
     if asked.network.schema and asked.action.message:
         folder = schema.package_folder(environ, "nvidia_tao_deploy")
-        tree = check_prototext.descriptor(asked.network, asked.action, folder)
+        tree = check_prototext.descriptor(asked.network.schema, folder, asked.action.message)
         answer.findings += check_prototext.check(tree, answer.text)
-    answer.values = prototext.to_dict(answer.text)
+    answer.values = prototext.to_dict(answer.text, tree)
+    # TF1's entrypoint runs a line of bash without quotes. Source: tao_tensorflow1_backend, cv/common/entrypoint.
+    for name, value in answer.given.items():
+        if re.search(r"[^\w./,:=+@%-]", value):
+            todo = "name a path of letters, digits and ._-"
+            answer.findings.append(finding.error(name, value, "holds a character that TF1's bash would misread", todo))
     folders = (Path.cwd(), *([asked.spec.absolute().parent] if asked.spec else []))
     answer.findings += spec_paths.check(answer.values, asked.action.name, folders, ".".join)
     answer.findings += _dataset(asked, asked.action.name, answer.values)

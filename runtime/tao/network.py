@@ -19,7 +19,7 @@ from runtime.errors import BadInput, nearest
 
 FOLDER = Path(__file__).parent / "conf" / "network"
 DIALECTS = ("yaml", "prototext")
-PLACEHOLDERS = ("dataset", "checkpoint", "pretrained", "results", "spec")
+PLACEHOLDERS = ("dataset", "checkpoint", "pretrained", "results", "spec", "key")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Action:
         image: row of containers/images.yaml when it is not the network's.
         needs: placeholders without which the action cannot run.
         runs: the action's name on TAO's command line when it is another (`retrain` is TAO's `train`).
+        status: whether TAO writes a status file; where it does not, exit status and files have to do.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Action:
     image: str = ""
     needs: tuple[str, ...] = ()
     runs: str = ""
+    status: bool = True
 
 
 @dataclass(frozen=True)

@@ -162,8 +162,10 @@ def _redact(log: Path) -> None:
 def _judge(job: Job, status: int, followed: Followed) -> None:
     """Success is exit status 0, TAO's own last word, and the declared files: none of them alone is enough."""
     who = f"{job.network.name} {job.action.name}"
-    if status != 0 or not followed.finished:
-        tail = vendor.tail(job.log, LOG_TAIL)
+    tail = vendor.tail(job.log, LOG_TAIL)
+    finished = followed.finished or not job.action.status
+    # The Keras networks of TF1 stop at a NaN and call it a success. Source: tao_tensorflow1_backend, TerminateOnNaN.
+    if status != 0 or not finished or "Invalid loss, terminating training" in tail:
         reason = explain(tail, followed.failures)
         ended = "was killed (signal 9): out of memory, or preempted" if status in (-9, 137) else f"exit status {status}"
         what = f"{reason.what}; {reason.todo}" if reason else f"ended with {ended}"

@@ -84,12 +84,12 @@ def arguments(run: Run) -> list[str]:
     if run.network.dialect == "yaml":
         return ["-e", str(run.spec.absolute())]
     given = {**run.given, "spec": str(run.spec.absolute()), "results": str(run.results)}
+    if run.has_key:
+        given["key"] = KEY_VARIABLE  # the name; key_launch.py puts the key in its place where `ps` does not see it
     words: list[str] = []
     for word in run.action.argv:
         value = fill(word, given)
-        if value == "${key}":
-            words = words[:-1]  # key_launch.py adds it from the environment
-        elif "${" in value:
+        if "${" in value:
             words = words[:-1] if words and words[-1].startswith("-") else words
         else:
             words.append(value)

@@ -18,8 +18,8 @@ _IMAGES = (".png", ".jpg", ".jpeg")
 
 
 def status_file(results: Path, action: Action) -> Path:
-    """Where TAO writes its status. Source: nvidia-tao-pytorch 7.3.0 (`<results>/<action>/`); TF1: `<results>/`."""
-    return results / "status.json" if action.argv else results / (action.runs or action.name) / "status.json"
+    """Where TAO writes its status: in the folder of the action. TF1 is told to by the flags in its network file."""
+    return results / (action.runs or action.name) / "status.json"
 
 
 def collect(network: Network, action: Action, results: Path, followed: Followed, metrics: Metrics) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 from runtime.metrics import Metrics
 
 LAST_WORD = "finished successfully."
+INTERRUPTED = "Training was interrupted"  # TF1 writes SUCCESS after it. Source: tao_tensorflow1_backend, detectnet_v2
 FRESH = "metrics generated."
 
 
@@ -32,6 +33,7 @@ class Followed:
         epoch, last_epoch: counted from 0; `last_epoch` is the number of the last one that is planned.
         figures: the latest value of each metric.
         message, status: of the last whole line.
+        interrupted: whether TAO said so, on any line.
         failures: messages of FAILURE lines.
     """
 
@@ -43,11 +45,13 @@ class Followed:
     status: str = ""
     failures: list[str] = field(default_factory=list)
     started: bool = False
+    interrupted: bool = False
 
     @property
     def finished(self) -> bool:
         """Whether TAO's own last word is that it finished."""
-        return self.message.rstrip().endswith(LAST_WORD) or self.status == "SUCCESS"
+        said = self.message.rstrip().endswith(LAST_WORD) or self.status == "SUCCESS"
+        return said and not self.interrupted
 
 
 class Follower:
@@ -109,6 +113,7 @@ class Follower:
             return
         followed, message = self.followed, str(record.get("message", ""))
         followed.started = True
+        followed.interrupted |= INTERRUPTED in message
         followed.message, followed.status = message, str(record.get("status", ""))
         if followed.status == "FAILURE":
             followed.failures.append(message)
