@@ -35,6 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     specs.add_argument(
         "--check", action="store_true", help="write nothing; fail if a spec drifts, is missing or orphaned"
     )
+    tao = commands.add_parser("tao", help="TAO: networks, specs, checks, runs", prefix_chars="\0", add_help=False)
+    tao.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     commands.add_parser("doctor", help="what this machine can run, and why not")
     return parser
 
@@ -159,7 +161,21 @@ def _doctor(_arguments: argparse.Namespace) -> int:
     return doctor.report()
 
 
-_HANDLERS = {"list": _list, "show": _show, "run": _run, "pipeline": _pipeline, "specs": _specs, "doctor": _doctor}
+def _tao(arguments: argparse.Namespace) -> int:
+    from runtime.tao import cli
+
+    return cli.main(arguments.words)
+
+
+_HANDLERS = {
+    "list": _list,
+    "show": _show,
+    "run": _run,
+    "pipeline": _pipeline,
+    "specs": _specs,
+    "tao": _tao,
+    "doctor": _doctor,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

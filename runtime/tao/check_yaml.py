@@ -264,6 +264,8 @@ def _gaps(tree: Tree, merged: Mapping[str, Any], action: str) -> Iterator[Findin
         if "fields" in node or (key[0] in ACTION_SECTIONS and key[0] != action) or "calibration" in key:
             continue
         value = lookup(merged, key)
+        if key[-1] == "trt_engine" and key[0] != "gen_trt_engine":
+            continue  # instead of a checkpoint
         empty = value == MISSING or (node.get("required") and value in (None, "") and key[-1] != "results_dir")
         if empty:
             description = str(node.get("description") or "TAO has no default").split("\n")[0].strip().rstrip(".")

@@ -131,6 +131,7 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
 def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str]) -> None:
     from runtime.tao import check_prototext, prototext
 
+    prototext.to_dict(answer.text)  # what cannot be read at all is told once
     tree = None
     if asked.network.schema and asked.action.message:
         folder = schema.package_folder(environ, "nvidia_tao_deploy")

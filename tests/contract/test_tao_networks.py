@@ -120,7 +120,9 @@ def test_a_network_runs_in_the_image_that_the_launcher_names():
     for network in (n for n in EVERY if n.dialect == "yaml" and n.image not in ("tao-tf1", "tao-ds")):
         expected = tags.get(network.name, "6.26.3-pyt")
         assert rows[network.image]["tag"] == expected, network.name
-    assert {n.name for n in EVERY if n.dialect == "yaml" and n.image not in ("tao-tf1", "tao-ds")} - set(tags) == UNLISTED
+    assert {n.name for n in EVERY if n.dialect == "yaml" and n.image not in ("tao-tf1", "tao-ds")} - set(
+        tags
+    ) == UNLISTED
 
 
 def test_a_network_that_the_launcher_does_not_list_says_so():
@@ -129,7 +131,13 @@ def test_a_network_that_the_launcher_does_not_list_says_so():
 
 
 def test_engines_are_built_in_the_deploy_image_and_nothing_else_is():
-    found = {(n.name, a.name) for n in EVERY if n.dialect == "yaml" and n.image not in ("tao-tf1", "tao-ds") for a in n.actions.values() if a.image}
+    found = {
+        (n.name, a.name)
+        for n in EVERY
+        if n.dialect == "yaml" and n.image not in ("tao-tf1", "tao-ds")
+        for a in n.actions.values()
+        if a.image
+    }
     assert found == {case for case in CASES if case[1] == "gen_trt_engine"}
     assert {networks.find(name).action(action).image for name, action in found} == {"tao-deploy"}
 
