@@ -122,9 +122,15 @@ def _tritonserver() -> Row:
 
 
 def _tao() -> Row:
-    if importlib.util.find_spec("nvidia_tao_pytorch") is not None:
-        return "TAO", "yes", "nvidia-tao-pytorch is installed here"
-    return "TAO", "no", "not in this Python; its steps come with a later release and run in the TAO image"
+    from runtime.tao import env, machine
+
+    here = importlib.util.find_spec("nvidia_tao_pytorch") is not None or shutil.which("classification_pyt") is not None
+    if here and machine.gpu_count():
+        return "TAO", "yes", "installed here, with a GPU"
+    folder = env.folder_of("cpu")
+    if here or (folder / "bin" / "classification_pyt").is_file():
+        return "TAO", "part", f"device=cpu, from {'this Python' if here else folder}"
+    return "TAO", "part", f"checks only; to rehearse on the CPU: python -m runtime.tao.env cpu ({env.SIZES['cpu']})"
 
 
 def _read_only() -> Row:

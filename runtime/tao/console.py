@@ -10,7 +10,7 @@ from pathlib import Path
 from runtime.tao.status import Followed
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_BAR = re.compile(r"\d+%\||\d+(\.\d+)?\s?(it/s|s/it|samples/s)\b|^\s*$")
+_BAR = re.compile(r"\d+%\||[\d?]\s?(it/s|s/it|samples/s)\b|^\s*$")
 _NOISE = re.compile(r"[Tt]elemetry|Execution status: PASS|FutureWarning|warnings\.warn\(")
 
 

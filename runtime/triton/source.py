@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PORT = "model"
+CARD = "model.json"
 FEATURES, SAMPLE = "features.json", "sample.parquet"
 
 Arrays = Mapping[str, "NDArray[Any]"]
@@ -80,6 +81,9 @@ def find_file(folder: Path, file: str | None = None) -> tuple[Path, str]:
     """The one model file of a folder and its kind."""
     if folder.is_file():
         folder, file = folder.parent, folder.name
+    folder = _named_by_card(folder) if file is None else folder
+    if folder.is_file():
+        folder, file = folder.parent, folder.name
     found = sorted(p for p in folder.iterdir() if p.is_file())
     if file is not None:
         found = [p for p in found if p.name == file]
@@ -97,6 +101,16 @@ def find_file(folder: Path, file: str | None = None) -> tuple[Path, str]:
         else f"has no model file {file!r}; found {listed}"
     )
     raise BadInput.of(PORT, folder, wrong, f"known: {known}")
+
+
+def _named_by_card(folder: Path) -> Path:
+    """The model that the card of a TAO step names (runtime/tao/results.py); the folder itself without one."""
+    card = folder / CARD
+    try:
+        named = json.loads(card.read_text(encoding="utf-8")).get("checkpoint")
+    except (OSError, ValueError, AttributeError):
+        return folder
+    return folder / named if named and (folder / named).is_file() else folder
 
 
 def kind_of(path: Path) -> str | None:

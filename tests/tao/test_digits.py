@@ -1,0 +1,90 @@
+"""classification_pyt on real digits: the whole life of a model, and a training that is killed and goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.tao.conftest import IMAGES, SPEC, Step
+
+COMMON = ("network=classification_pyt", f"dataset={IMAGES}", f"spec={SPEC}")
+
+
+def test_a_model_is_trained_evaluated_quantized_and_exported(step: Step) -> None:
+    folder, before = step.folder, SPEC.read_bytes()
+    step.run("train", *COMMON, "--spec_overrides=train.num_epochs=3", f"trained={folder / 'trained'}")
+    accuracy = step.logged("val_acc_1")
+    assert [s for s, _ in accuracy] == [0, 1, 2]
+    assert accuracy[-1][1] > 0.5  # of ten classes; by chance 0.1
+    card = json.loads((folder / "trained" / "model.json").read_text())
+    assert card["checkpoint"] == "train/model_epoch_002.pth"
+    assert not (folder / "trained.state").exists()
+    assert SPEC.read_bytes() == before
+
+    model = f"checkpoint={folder / 'trained'}"
+    step.run("evaluate", *COMMON, model, f"report={folder / 'report'}")
+    figures = json.loads((folder / "report" / "metrics.json").read_text())
+    assert abs(max(v for k, v in figures.items() if k.endswith("acc_1")) - accuracy[-1][1]) < 1e-6
+
+    step.run("inference", *COMMON, model, f"predictions={folder / 'predictions'}")
+    rows = [line.split(",") for line in (folder / "predictions" / "inference" / "result.csv").read_text().splitlines()]
+    assert Image.open(folder / "predictions" / "preview.png").width > 240
+
+    step.run("quantize", *COMMON, model, f"quantized={folder / 'quantized'}")
+    step.run("export", *COMMON, model, f"exported={folder / 'exported'}")
+    agree = _answers_like_tao(folder / "exported" / "export" / "model.onnx", rows[1:])
+    assert agree > 0.97
+
+
+def _answers_like_tao(onnx: Path, rows: list[list[str]]) -> float:
+    """Share of TAO's own predictions that the exported model gives as well."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
+    names = (IMAGES / "classes.txt").read_text().split()
+    mean, spread = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    agree = 0
+    for name, label, *_ in rows:
+        pixels = np.asarray(Image.open(name).convert("RGB"), dtype=np.float32) / 255
+        batch = ((pixels - mean) / spread).transpose(2, 0, 1)[None].astype(np.float32)
+        scores = session.run(None, {session.get_inputs()[0].name: batch})[0]
+        agree += names[int(np.argmax(scores))] == label
+    return agree / len(rows)
+
+
+def test_a_training_that_is_stopped_goes_on_where_it_was(step: Step) -> None:
+    calm = Step(step.folder / "calm")
+    calm.folder.mkdir()
+    words = (*COMMON, "--spec_overrides=train.num_epochs=4")
+    calm.run("train", *words, f"trained={calm.folder / 'trained'}")
+
+    trained, state = step.folder / "trained", step.folder / "state"
+    process = step.start("train", *words, f"trained={trained}", f"state={state}")
+    step.wait_for("train_loss", 1, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not trained.exists()
+    assert list(state.rglob("*.pth"))
+
+    out = step.run("train", *words, f"trained={trained}", f"state={state}")
+    assert "resuming from model_epoch_00" in out
+    undisturbed, resumed = calm.logged("val_acc_1"), step.logged("val_acc_1")
+    assert [s for s, _ in resumed] == [0, 1, 2, 3] == [s for s, _ in undisturbed]
+    assert resumed[:2] == undisturbed[:2]  # the same seed, the same bytes
+    assert abs(resumed[-1][1] - undisturbed[-1][1]) < 0.08  # the order of the batches after the restart is another
+
+
+def test_a_training_whose_node_dies_goes_on_where_it_was(step: Step) -> None:
+    words = (*COMMON, "--spec_overrides=train.num_epochs=3", f"trained={step.folder / 'trained'}")
+    process = step.start("train", *words)
+    step.wait_for("train_loss", 1, process)
+    process.kill()
+    process.communicate(timeout=60)
+    out = step.run("train", *words)
+    assert "resuming from model_epoch_00" in out
+    assert [s for s, _ in step.logged("val_acc_1")] == [0, 1, 2]
