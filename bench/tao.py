@@ -43,9 +43,8 @@ def checks(folder: Path) -> None:
             seconds[name] = time.perf_counter() - begin
         slowest = max(seconds, key=lambda name: seconds[name])
         middle = statistics.median(seconds.values())
-        print(
-            f"| check, {title} | {len(seconds)} networks | median {middle:.2f} s, slowest {slowest} {seconds[slowest]:.2f} s |"
-        )
+        worst = f"slowest {slowest} {seconds[slowest]:.2f} s"
+        print(f"| check, {title} | {len(seconds)} networks | median {middle:.2f} s, {worst} |")
 
 
 def tailing(folder: Path) -> None:
@@ -54,19 +53,8 @@ def tailing(folder: Path) -> None:
     memory = Memory()
     metrics = Metrics([memory])
     follower = Follower(path, metrics)
-    text = "".join(
-        json.dumps(
-            {
-                "epoch": n,
-                "max_epoch": LINES - 1,
-                "status": "RUNNING",
-                "message": "Training loop in progress",
-                "kpi": {"loss": n / 7},
-            }
-        )
-        + "\n"
-        for n in range(LINES)
-    )
+    line = {"max_epoch": LINES - 1, "status": "RUNNING", "message": "Training loop in progress"}
+    text = "".join(json.dumps({"epoch": n, **line, "kpi": {"loss": n / 7}}) + "\n" for n in range(LINES))
     path.write_text(text)
     begin = time.perf_counter()
     follower.close()
@@ -85,9 +73,8 @@ def overhead(folder: Path, rounds: int) -> None:
         ours.append(_ours(folder / f"ours{turn}"))
         print(f"  round {turn + 1}: bare {bare[-1]:.1f} s, through ngcrun {ours[-1]:.1f} s", file=sys.stderr)
     a, b = statistics.median(bare), statistics.median(ours)
-    print(
-        f"| training, 3 epochs | bare {a:.1f} s | through ngcrun {b:.1f} s: {b - a:+.1f} s, {100 * (b / a - 1):+.1f} percent |"
-    )
+    difference = f"{b - a:+.1f} s, {100 * (b / a - 1):+.1f} percent"
+    print(f"| training, 3 epochs | bare {a:.1f} s | through ngcrun {b:.1f} s: {difference} |")
 
 
 def _bare(folder: Path, tao: Path) -> float:
@@ -101,7 +88,8 @@ def _bare(folder: Path, tao: Path) -> float:
     (folder / "spec.yaml").write_text(text.replace("num_epochs: 6", "num_epochs: 3"))
     environment = {
         **os.environ, "PATH": f"{tao / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(CPU_SHIM), "NGCRUN_TAO_CPU": "1",
-        "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(os.cpu_count()), "PYTHONUNBUFFERED": "1",
+        "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(os.cpu_count()),
+        "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
     begin = time.perf_counter()
     words = [str(tao / "bin" / "classification_pyt"), "train", "-e", str(folder / "spec.yaml")]
@@ -112,8 +100,8 @@ def _bare(folder: Path, tao: Path) -> float:
 def _ours(folder: Path) -> float:
     folder.mkdir()
     words = [
-        sys.executable, "-m", "runtime.tao.train", "network=classification_pyt", f"dataset={DIGITS / 'images'}", "device=cpu",
-        f"spec={DIGITS / 'spec.yaml'}", "--spec_overrides=train.num_epochs=3", f"trained={folder / 'trained'}",
+        sys.executable, "-m", "runtime.tao.train", "network=classification_pyt", f"dataset={DIGITS / 'images'}",
+        "device=cpu", f"spec={DIGITS / 'spec.yaml'}", "--spec_overrides=train.num_epochs=3", f"trained={folder / 'trained'}",
     ]  # fmt: skip
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
     begin = time.perf_counter()
