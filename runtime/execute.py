@@ -101,6 +101,9 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
             raise
         finally:
             metrics.close(status, STOPPED_CLOSE_S if status == "KILLED" else CLOSE_S)
+            for folder in (f for n, f in kept.items() if getattr(ports, n) is None):
+                with contextlib.suppress(OSError):  # it holds what the next start goes on from
+                    folder.rmdir()
         publish_all(stages, targets)
     for name, folder in kept.items():
         if getattr(ports, name) is None:
@@ -218,6 +221,8 @@ def publish_all(stages: dict[str, Path], targets: dict[str, Path]) -> None:
     except BaseException as error:
         for target in done:
             _take_away(target.resolve())
+        if isinstance(error, OSError) and error.errno == errno.ENOTEMPTY:
+            raise ToolFailed(f"{error.filename}: was filled by another run meanwhile; name another place") from error
         failure = machine_failure(error)
         if failure is None:
             raise

@@ -159,7 +159,7 @@ def test_when_one_output_cannot_be_put_in_place_none_is(tmp_path: Path) -> None:
         (stage / "x").write_text("x")
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "mine").write_text("precious")  # came there while the step ran
-    with pytest.raises(OSError, match="not empty"):
+    with pytest.raises(ToolFailed, match="two: was filled by another run meanwhile; name another place"):
         publish_all(stages, {"one": tmp_path / "one", "two": tmp_path / "two"})
     assert not (tmp_path / "one").exists()
     assert leftovers(tmp_path / "two") == ["mine"]
