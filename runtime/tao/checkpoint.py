@@ -34,6 +34,7 @@ SUFFIXES = (
     ".keras",
     ".tfm",
 )
+_NOT_PICKLED = (".onnx", ".engine", ".safetensors", ".hdf5", ".h5", ".keras", ".tfm", ".tlt", ".etlt", ".npz")
 # What a pickle may import. Source: the checkpoints of nvidia-tao-pytorch 7.3.0 (classification_pyt, rtdetr, segformer).
 _SAFE = re.compile(
     r"(collections (OrderedDict|defaultdict|Counter|deque)"
@@ -64,11 +65,9 @@ def find(port: str, given: Path, network: Network) -> Path:
     """
     if given.is_file():
         return given
-    card = given / CARD
-    if card.is_file():
-        named = given / str(json.loads(card.read_text(encoding="utf-8")).get("checkpoint", ""))
-        if named.is_file():
-            return named
+    named = given / _named_by_card(given)
+    if named.is_file():
+        return named
     files = sorted(p for p in given.rglob("*") if p.suffix in SUFFIXES and p.is_file())
     latest = [p for p in files if network.latest and p.match(network.latest)]
     found = latest or files
@@ -80,6 +79,19 @@ def find(port: str, given: Path, network: Network) -> Path:
     raise BadInput.of(port, given, f"holds several checkpoints ({names})", "name the file")
 
 
+def _named_by_card(folder: Path) -> str:
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none, or cut short: the folder itself says what it holds
+        return ""
+    return str(card.get("checkpoint") or "") if isinstance(card, dict) else ""
+
+
+def is_pickled(file: Path) -> bool:
+    """Whether TAO would unpickle it, as far as its name says: whatever is not of another format."""
+    return file.suffix not in _NOT_PICKLED
+
+
 def check(port: str, file: Path, network: Network, *, trusted: bool, has_key: bool) -> list[Problem]:
     """All that speaks against loading a checkpoint file."""
     if file.suffix in (".tlt", ".etlt"):
@@ -89,7 +101,7 @@ def check(port: str, file: Path, network: Network, *, trusted: bool, has_key: bo
         return [Problem(port, file, "is a TF1 checkpoint (Keras HDF5), which PyTorch networks cannot load", todo)]
     if file.stat().st_size == 0:
         return [Problem(port, file, "is empty", "copy it again; it was not written to its end")]
-    if file.suffix not in (".pth", ".ckpt", ".pt"):
+    if not is_pickled(file) or network.dialect == "prototext" or network.image.endswith("tf2"):
         return []
     try:
         names = imported_names(file)

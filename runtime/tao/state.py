@@ -15,7 +15,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from runtime.errors import BadInput
 from runtime.tao.network import Network
@@ -63,14 +63,13 @@ def restore(state: Path, results: Path, network: Network, action: str) -> Path |
     Raises:
         BadInput: the state is of another network or action.
     """
-    card = state / CARD
-    if not card.is_file():
+    known = _card(state)
+    if known is None:
         return None
-    known = json.loads(card.read_text(encoding="utf-8"))
-    if (known["network"], known["action"]) != (network.name, action):
-        wrong = f"holds a run of {known['network']} {known['action']}"
+    if (known.get("network"), known.get("action")) != (network.name, action):
+        wrong = f"holds a run of {known.get('network')} {known.get('action')}"
         raise BadInput.of("state", state, wrong, f"name another folder for {network.name} {action}")
-    files = [state / str(name) for name in known["checkpoints"]]
+    files = [state / str(name) for name in known.get("checkpoints", ())]
     whole = [file for file in files if is_whole(file)]
     if not whole:
         return None
@@ -88,6 +87,15 @@ def restore(state: Path, results: Path, network: Network, action: str) -> Path |
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(status, target)
     return kept[-1]
+
+
+def _card(state: Path) -> dict[str, Any] | None:
+    """What the state is of; None when nothing was kept, or its card was cut short (the training begins anew)."""
+    try:
+        known = json.loads((state / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return known if isinstance(known, dict) else None
 
 
 def is_whole(file: Path) -> bool:
