@@ -68,7 +68,8 @@ def examine(asked: Asked, environ: Mapping[str, str] = os.environ, *, needs: boo
         else:
             _examine_prototext(asked, answer, environ)
     except BadInput as error:
-        answer.findings += [Finding(problem) for problem in error.problems]
+        told = {f.problem.port for f in answer.findings}
+        answer.findings += [Finding(p) for p in error.problems if p.value is not None or p.port not in told]
     return answer
 
 
@@ -96,6 +97,7 @@ def _given(asked: Asked, answer: Answer) -> dict[str, str]:
             file = checkpoint.find(name, value, asked.network)
         except BadInput as error:
             answer.findings += [Finding(problem) for problem in error.problems]
+            given[name] = str(value.absolute())  # so that what needs it is not told as missing, too
             continue
         problems = checkpoint.check(name, file, asked.network, trusted=asked.trusted, has_key=asked.has_key)
         answer.findings += [Finding(problem) for problem in problems]
@@ -107,9 +109,7 @@ def _given(asked: Asked, answer: Answer) -> dict[str, str]:
 
 def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbound: set[str]) -> None:
     folders = (Path.cwd(), *([asked.spec.absolute().parent] if asked.spec else []))
-    spec = check_yaml.read(answer.text)
-    for key, place in spec_paths.relative(spec.values, folders).items():
-        answer.text = spec_text.put(asked.network, answer.text, key, place)
+    answer.text = _absolute(asked.network, answer.text, check_yaml.read(answer.text).values, folders)
     spec = check_yaml.read(answer.text)
     section = asked.action.runs or asked.action.name
     if asked.network.schema:
@@ -128,6 +128,13 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
     answer.findings += machine.check(answer.values, section, asked.device, asked.results)
 
 
+def _absolute(network: Network, text: str, values: Mapping[str, Any], folders: tuple[Path, ...]) -> str:
+    """The spec with absolute paths: TAO runs in another folder than the user."""
+    for key, place in spec_paths.relative(values, folders).items():
+        text = spec_text.put(network, text, key, place)
+    return text
+
+
 def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str]) -> None:
     from runtime.tao import check_prototext, prototext
 
@@ -137,13 +144,14 @@ def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str])
         folder = schema.package_folder(environ, "nvidia_tao_deploy")
         tree = check_prototext.descriptor(asked.network.schema, folder, asked.action.message)
         answer.findings += check_prototext.check(tree, answer.text)
+    folders = (Path.cwd(), *([asked.spec.absolute().parent] if asked.spec else []))
+    answer.text = _absolute(asked.network, answer.text, prototext.to_dict(answer.text, tree), folders)
     answer.values = prototext.to_dict(answer.text, tree)
     # TF1's entrypoint runs a line of bash without quotes. Source: tao_tensorflow1_backend, cv/common/entrypoint.
     for name, value in answer.given.items():
         if re.search(r"[^\w./,:=+@%-]", value):
             todo = "name a path of letters, digits and ._-"
             answer.findings.append(finding.error(name, value, "holds a character that TF1's bash would misread", todo))
-    folders = (Path.cwd(), *([asked.spec.absolute().parent] if asked.spec else []))
     answer.findings += spec_paths.check(answer.values, asked.action.name, folders, ".".join)
     answer.findings += _dataset(asked, asked.action.name, answer.values)
     answer.findings += machine.check(answer.values, asked.action.name, asked.device, asked.results)

@@ -6,6 +6,7 @@ becomes `num_samples=0` half a minute later. Source: nvidia-tao-pytorch 7.3.0, r
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def _is_path(key: Key, value: str) -> bool:
     name = next((part for part in reversed(key) if not part.isdigit()), "")
     if _REMOTE.match(value) or "\n" in value:
         return False
-    return value.startswith(("/", "./", "../", "~/")) or (_PATH_KEY.search(name) is not None and "*" not in value)
+    return value.startswith(("/", "./", "../", "~/")) or _PATH_KEY.search(name) is not None
 
 
 def is_written(key: Key, action: str) -> bool:
@@ -58,10 +59,15 @@ def concerns(key: Key, action: str) -> bool:
 
 
 def resolve(value: str, folders: tuple[Path, ...]) -> Path | None:
-    """The absolute path of a value: as it is, or below the first folder where it exists."""
+    """The absolute path of a value: as it is, or below the first folder where it (or what it matches) exists."""
     path = Path(value).expanduser()
     candidates = [path] if path.is_absolute() else [folder / path for folder in folders]
-    return next((c.absolute() for c in candidates if c.exists()), None)
+    return next((c.absolute() for c in candidates if c.exists() or _matches(c)), None)
+
+
+def _matches(pattern: Path) -> bool:
+    """Whether a path with wildcards, as TF1's `tfrecords_path`, names a file."""
+    return glob.has_magic(str(pattern)) and any(glob.iglob(str(pattern)))  # noqa: PTH207 - the pattern is absolute
 
 
 def check(values: Mapping[str, Any], action: str, folders: tuple[Path, ...], where: Any) -> list[Finding]:
@@ -70,9 +76,10 @@ def check(values: Mapping[str, Any], action: str, folders: tuple[Path, ...], whe
     for key, value in path_values(values):
         if not concerns(key, action) or is_written(key, action) or resolve(value, folders) is not None:
             continue
-        place = "" if Path(value).is_absolute() else f" below {', '.join(map(str, folders))}"
+        place = "" if Path(value).is_absolute() else f" below {', '.join(dict.fromkeys(map(str, folders)))}"
         todo = "name a path on this machine; one inside a container is another"
-        found.append(finding.error(where(key), value, f"does not exist{place}", todo))
+        wrong = "matches no file" if "*" in value else "does not exist"
+        found.append(finding.error(where(key), value, f"{wrong}{place}", todo))
     return found
 
 
@@ -83,5 +90,5 @@ def relative(values: Mapping[str, Any], folders: tuple[Path, ...]) -> dict[str, 
         if not Path(value).is_absolute():
             place = resolve(value, folders)
             if place is not None:
-                found[".".join(key)] = str(place)
+                found[re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", ".".join(key))] = str(place)
     return found

@@ -67,9 +67,12 @@ def _parse(word: str) -> tuple[str, Any]:
         override = OverridesParser.create().parse_override(f"value={match['value']}")
     except HydraException as error:
         line = str(error).splitlines()[0].rstrip(".")
-        raise BadInput.of(match["key"], match["value"], line, "quote the value: key='...'") from error
+        todo = "quote the word and the value: \"key='...'\""
+        raise BadInput.of(match["key"], match["value"], line, todo) from error
     if override.is_sweep_override():
-        raise BadInput.of(match["key"], match["value"], "is a sweep", "give one value; quote one that holds commas")
+        raise BadInput.of(
+            match["key"], match["value"], "is a sweep", "give one value; quote one that holds commas: \"key='...'\""
+        )
     return match["key"], override.value()
 
 
@@ -89,6 +92,8 @@ def build(network: Network, action: Action, text: str, given: Given) -> str:
         BadInput: a placeholder is left without a value, or a key cannot be set.
     """
     text = _fill_all(network, action, text, given)
+    if network.dialect == "yaml":
+        _require_plain(text)
     put = _setter(network)
     for key, value in action.set.items():
         if not placeholders(str(value)) <= set(given.paths):
@@ -111,6 +116,19 @@ def _fill_all(network: Network, action: Action, text: str, given: Given) -> str:
         name = f"{network.name} {action.name}"
         raise BadInput(Problem(k, None, f"the spec of {name} holds ${{{k}}} and it is not bound", todo) for k in left)
     return filled
+
+
+def _require_plain(text: str) -> None:
+    """Raise `BadInput` for YAML that is more than mappings, lists and plain values, as `!!python/object`."""
+    import yaml
+
+    yaml_edit.parse(text)
+    try:
+        yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        raise BadInput.of("spec", where, str(error.problem), "write a plain value there") from error
 
 
 def _without_comments(text: str) -> str:
