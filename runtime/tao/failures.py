@@ -12,7 +12,7 @@ from dataclasses import dataclass
 # Source of the texts: nvidia-tao-pytorch 7.3.0 with torch 2.9.1 (run on a CPU); CUDA's and NCCL's: PyTorch's own messages;
 # TF1's: NVIDIA/tao_tensorflow1_backend (read).
 _ROWS = (
-    (r"CUDA out of memory|OutOfMemoryError|OOM when allocating tensor|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED",
+    (r"CUDA out of memory|OutOfMemoryError|OOM when allocating tensor|Ran out of GPU memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED",
      "ran out of GPU memory", "lower the batch size, the image size or train.precision, or take a larger GPU"),
     (r"No space left on device|Disk quota exceeded",
      "the disk is full", "free some space, keep fewer checkpoints (train.checkpoint_interval), or use another disk"),
@@ -22,7 +22,7 @@ _ROWS = (
      "this build of CUDA code does not support the GPU", "take a GPU or an image that match (`ngcrun doctor`)"),
     (r"Found no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device|libcuda\.so\.1: cannot open",
      "there is no GPU that TAO can use", "run on a GPU node (docker: --gpus all), or rehearse with device=cpu"),
-    (r"bus error|insufficient shared memory|DataLoader worker .* is killed by signal",
+    (r"(?i)bus error|return code -7|insufficient shared memory|DataLoader worker .* is killed by signal",
      "a data loader died, most often for want of shared memory", "docker: --shm-size 8g; or set workers=0 in the spec"),
     (r"Weights only load failed|Unsupported global",
      "torch's safe loader refused the checkpoint", "add trust_checkpoint=true if you know where it comes from"),
@@ -65,6 +65,9 @@ _ROWS = (
      r"\1 does not exist", "check the paths of the spec"),
     (r"ModuleNotFoundError: No module named '(\S+?)'",
      r"TAO needs the module \1, which is not installed", "run in NVIDIA's image; on a CPU not every network is complete"),
+    (r"return code -9\b",
+     "was killed (signal 9)", "most often memory ran out: lower the batch size or workers, or take a larger node"),
+    (r"return code -(\d+)", r"crashed (signal \1)", "see the log"),
     (r"AttributeError: 'NoneType' object has no attribute 'shape'|cannot identify image file|Truncated File Read",
      "an image cannot be read", "`ngcrun tao check` with the dataset names it"),
 )  # fmt: skip

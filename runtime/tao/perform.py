@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from typing import Any
 from runtime import vendor
 from runtime.errors import BadInput, MissingOutput, OutputsElsewhere, ToolFailed
 from runtime.metrics import Metrics
-from runtime.tao import finding, gpu, network, program, spec_text, state
+from runtime.tao import checkpoint, finding, gpu, network, program, spec_text, state
 from runtime.tao.console import Console
 from runtime.tao.examine import Answer, Asked, examine
 from runtime.tao.failures import explain
@@ -37,7 +39,16 @@ class Job:
     answer: Answer
     results: Path
     kept: Path | None
-    log: Path
+
+    @property
+    def log(self) -> Path:
+        """What TAO prints, while it runs: beside the results, where no other run writes."""
+        return self.results.with_name("log.txt")
+
+    @property
+    def failed_log(self) -> Path:
+        """Where the log stays when there are no outputs for it to lie in."""
+        return self.results.parent.parent / f"{self.results.name}.log"
 
     @property
     def network(self) -> Network:
@@ -63,7 +74,7 @@ def perform(action_name: str, ports: Any, metrics: Metrics, results: Path, kept:
     """
     job = _prepare(action_name, ports, results, kept)
     metrics.tags({"tao.network": job.network.name, "tao.action": action_name})
-    with state.locked(kept) if kept else contextlib.nullcontext():
+    with state.locked(kept) if kept else contextlib.nullcontext(), _log_kept(job):
         resumed = state.restore(kept, results, job.network, action_name) if kept else None
         if resumed is not None:
             print(f"resuming from {resumed.name}, kept by an earlier start", flush=True)
@@ -94,8 +105,20 @@ def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> 
     for warning in (f for f in answer.findings if f.warning):
         print(f"warning: {warning.problem.line()}", file=sys.stderr)
     finding.raise_errors(answer.findings)
-    log = results.parent.parent / f"{results.name}.log"
-    return Job(asked, answer, results, kept, log)
+    return Job(asked, answer, results, kept)
+
+
+@contextlib.contextmanager
+def _log_kept(job: Job) -> Iterator[None]:
+    """Save the log of a run that fails or is stopped: its results are thrown away."""
+    job.failed_log.unlink(missing_ok=True)  # of an earlier start
+    try:
+        yield
+    except BaseException:
+        if job.log.is_file():
+            _redact(job.log)
+            shutil.move(job.log, job.failed_log)
+        raise
 
 
 def _startable(asked: Asked) -> Iterator[finding.Finding]:
@@ -113,16 +136,22 @@ def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
     spec.write_bytes(text)
     run = Run(
         job.network, job.action, spec, job.results, job.answer.given, job.asked.device,
-        load_objects=bool(resumed or job.asked.checkpoint or job.asked.pretrained), has_key=job.asked.has_key,
+        load_objects=resumed is not None or _loads_objects(job.answer), has_key=job.asked.has_key,
     )  # fmt: skip
     command = program.command(run, program.find(job.network, job.action, device=job.asked.device), os.environ)
-    job.log.unlink(missing_ok=True)
     followed, status = _follow(job, command, metrics, skip=resumed is not None)
-    spec.write_bytes(text)  # on several nodes TAO rewrites the file that it was given
+    # On several nodes TAO rewrites the file that it was given. Ours will stand elsewhere than where TAO wrote, and the
+    # same run gives the same bytes: as a spec it can be given again.
+    spec.write_bytes(text.replace(str(job.results).encode(), b"${results}"))
     _redact(job.log)
     _judge(job, status, followed)
     metrics.artifact(spec)
     return followed
+
+
+def _loads_objects(answer: Answer) -> bool:
+    """Whether TAO is given a file to unpickle; examine has looked at it. Else torch's safe loader stays on."""
+    return any(checkpoint.is_pickled(Path(answer.given[n])) for n in ("checkpoint", "pretrained") if n in answer.given)
 
 
 def _follow(job: Job, command: Any, metrics: Metrics, *, skip: bool) -> tuple[Followed, int]:
@@ -167,16 +196,23 @@ def _judge(job: Job, status: int, followed: Followed) -> None:
     # The Keras networks of TF1 stop at a NaN and call it a success. Source: tao_tensorflow1_backend, TerminateOnNaN.
     if status != 0 or not finished or "Invalid loss, terminating training" in tail:
         reason = explain(tail, followed.failures)
-        ended = "was killed (signal 9): out of memory, or preempted" if status in (-9, 137) else f"exit status {status}"
-        what = f"{reason.what}; {reason.todo}" if reason else f"ended with {ended}"
+        ended = "was killed (signal 9): out of memory, or preempted" if status in (-9, 137) else ""
+        what = f"{reason.what}; {reason.todo}" if reason else ended or f"ended with exit status {status}"
         if status == 0 and reason is None:
             what = "exit status 0 but without TAO's last word ('... finished successfully.'): it was stopped or crashed"
-        raise ToolFailed(f"{who}: {what}", job.log, tail)
+        raise ToolFailed(f"{who}: {what}", job.failed_log, tail)
+    lost = [n for n, v in followed.figures.items() if re.match(r"(train.*)?loss", n) and not math.isfinite(v)]
+    if lost:  # PyTorch's networks train on, and end well
+        what = (
+            f"the loss became NaN ({', '.join(lost)}); lower the learning rate, or look for corrupt images and labels"
+        )
+        raise ToolFailed(f"{who}: {what}", job.failed_log, tail)
     if program.node_rank(os.environ) > 0:
         return
     missing = [glob for glob in job.action.writes if not any(_not_empty(p) for p in job.results.glob(glob))]
     if missing:
-        raise MissingOutput(f"{who}: TAO said that it finished, but wrote no {', '.join(missing)}; log: {job.log}")
+        wrote = f"TAO said that it finished, but wrote no {', '.join(missing)}"
+        raise MissingOutput(f"{who}: {wrote}; log: {job.failed_log}")
 
 
 def _not_empty(path: Path) -> bool:

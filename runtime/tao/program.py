@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -121,12 +122,12 @@ def distribution(environ: Mapping[str, str]) -> dict[str, str]:
     """
     if not environ.get("WORLD_SIZE"):
         return {}
-    processes = int(environ.get("LOCAL_WORLD_SIZE") or 1)
-    rank = int(environ.get("RANK") or environ.get("NODE_RANK") or 0)
-    if processes > 1 or int(environ.get("LOCAL_RANK") or 0) > 0:
+    processes = _number(environ, "LOCAL_WORLD_SIZE", 1)
+    rank = node_rank(environ)
+    if processes > 1 or _number(environ, "LOCAL_RANK", 0) > 0:
         todo = "set distribution.process_count_per_instance: 1; TAO starts one process a GPU itself"
         raise BadInput.of("distribution", f"{processes} processes a node", "is not what TAO expects", todo)
-    nodes = int(environ["WORLD_SIZE"])
+    nodes = _number(environ, "WORLD_SIZE", 1)
     hidden = dict.fromkeys(_DISTRIBUTION, "")
     if nodes == 1:
         return hidden
@@ -141,9 +142,16 @@ def distribution(environ: Mapping[str, str]) -> dict[str, str]:
 
 def node_rank(environ: Mapping[str, str]) -> int:
     """Which node of a multi-node job this is; 0 writes the outputs."""
-    if int(environ.get("WORLD_SIZE") or 1) == 1:
+    if _number(environ, "WORLD_SIZE", 1) == 1:
         return 0
-    return int(environ.get("NODE_RANK") or environ.get("RANK") or 0)
+    return _number(environ, "NODE_RANK" if environ.get("NODE_RANK") else "RANK", 0)
+
+
+def _number(environ: Mapping[str, str], name: str, otherwise: int) -> int:
+    text = environ.get(name) or str(otherwise)
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise BadInput.of(name, text, "is not a whole number", "unset the variable, or give the number that it means")
+    return int(text)
 
 
 def without_empty(environment: Mapping[str, str], names: Sequence[str] = _DISTRIBUTION) -> dict[str, str]:

@@ -34,7 +34,7 @@ class Followed:
         figures: the latest value of each metric.
         message, status: of the last whole line.
         interrupted: whether TAO said so, on any line.
-        failures: messages of FAILURE lines.
+        failures: messages of FAILURE lines; TF1 says in `Error` why.
     """
 
     epoch: int = -1
@@ -116,7 +116,7 @@ class Follower:
         followed.interrupted |= INTERRUPTED in message
         followed.message, followed.status = message, str(record.get("status", ""))
         if followed.status == "FAILURE":
-            followed.failures.append(message)
+            followed.failures.append(": ".join(filter(None, (message, str(record.get("Error") or "")))))
         figures = dict(_numbers(record.get("kpi")))
         if isinstance(record.get("epoch"), int):
             followed.epoch = record["epoch"]
