@@ -5,6 +5,10 @@ TAO appends a JSON object a line. What the lines mean was measured (nvidia-tao-p
 - "Eval metrics generated." carries the figures of the epoch that the next "Training loop in progress" line names;
   "Train metrics generated." comes after that line. Both are fresh; on every other line `kpi` only repeats.
 - a figure may be text ("0.354"), and a line may be torn while it is being written.
+- TF1 puts figures into `graphical`, too, and counts epochs in two ways: the Keras networks name an epoch that has
+  ended, from 1, after its "Evaluation metrics generated."; the others open an epoch, from 0, with a line that has no
+  message, and evaluate after it. Both give the number of epochs as `max_epoch`, and neither has a `step`. Source:
+  tao_tensorflow1_backend, cv/common/callbacks/loggers.py, cv/detectnet_v2/tfhooks/task_progress_monitor_hook.py (read).
 - a run that went well ends with "... finished successfully." and status RUNNING; SUCCESS is written by TF1 alone.
 """
 
@@ -70,6 +74,7 @@ class Follower:
         self._rest = b""
         self._logged: set[tuple[str, int]] = set()
         self._pending: dict[str, float] = {}
+        self._opens = False  # whether the last line with an epoch began it
         self._silent = skip
         if skip:
             self.read()
@@ -117,20 +122,30 @@ class Follower:
         followed.message, followed.status = message, str(record.get("status", ""))
         if followed.status == "FAILURE":
             followed.failures.append(": ".join(filter(None, (message, str(record.get("Error") or "")))))
-        figures = dict(_numbers(record.get("kpi")))
+        figures, drawn = dict(_numbers(record.get("kpi"))), dict(_numbers(record.get("graphical")))
+        fresh = message.lower().endswith(FRESH)
         if isinstance(record.get("epoch"), int):
-            followed.epoch = record["epoch"]
-            followed.last_epoch = _whole(record.get("max_epoch"), followed.last_epoch)
-            followed.eta = str(record.get("eta", ""))
+            self._take_epoch(record, message)
             self._log(self._pending, followed.epoch)
+            self._log(drawn, followed.epoch)
             self._log(figures, followed.epoch, repeated=True)
             self._pending = {}
-        elif message.lower().endswith(FRESH) and not message.lower().startswith("train"):
+        elif fresh and not message.lower().startswith("train") and not self._opens:
             self._log(self._pending, max(followed.epoch, 0))
-            self._pending = figures
-        elif figures:
-            self._log(figures, max(followed.epoch, 0), repeated=not message.lower().endswith(FRESH))
-        followed.figures |= figures
+            self._pending = drawn | figures
+        else:
+            self._log(drawn, max(followed.epoch, 0), repeated=True)
+            self._log(figures, max(followed.epoch, 0), repeated=not fresh)
+        followed.figures |= drawn | figures
+
+    def _take_epoch(self, record: Mapping[str, Any], message: str) -> None:
+        followed = self.followed
+        tf1 = "step" not in record and ("graphical" in record or not message)
+        self._opens = tf1 and not message
+        followed.epoch = record["epoch"] - (tf1 and not self._opens)
+        last = _whole(record.get("max_epoch"), None)
+        followed.last_epoch = followed.last_epoch if last is None else last - tf1
+        followed.eta = str(record.get("eta", ""))
 
     def _log(self, figures: Mapping[str, float], step: int, *, repeated: bool = False) -> None:
         """Log once a name and step; of a line that may merely repeat, only what has changed."""

@@ -116,3 +116,53 @@ def test_what_is_no_json_is_passed_over_and_a_replaced_file_is_read_anew(tmp_pat
     watched.follower.read()
     assert watched.follower.followed.failures == ["Something failed"]
     assert not watched.follower.followed.finished
+
+
+def tf1(number: int, message: str | None = None, **fields: object) -> str:
+    told = {"message": message} if message else {}
+    return (
+        json.dumps(
+            {
+                **({"epoch": number, "max_epoch": 2} if number >= 0 else {}),
+                **STAMP,
+                "status": "RUNNING",
+                **told,
+                **fields,
+            }
+        )
+        + "\n"
+    )
+
+
+def test_tf1_networks_that_open_an_epoch_are_logged_at_that_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    kept: dict[str, object] = {}
+    with path.open("w") as file:
+        for number, loss in enumerate((2.0, 1.0)):
+            file.write(tf1(number, graphical={"loss": loss, "learning_rate": "Not logged"}, **kept))
+            kept = {"kpi": {"validation cost": loss / 2}}
+            file.write(tf1(-1, "Evaluation metrics generated.", graphical={"loss": loss}, **kept))
+    watched = Watched(path)
+    assert watched.logged() == [
+        ("loss", 0, 2.0),
+        ("validation cost", 0, 1.0),
+        ("loss", 1, 1.0),
+        ("validation cost", 1, 0.5),
+    ]
+    assert (watched.follower.followed.epoch, watched.follower.followed.last_epoch) == (1, 1)
+
+
+def test_tf1_networks_that_tell_of_an_epoch_afterwards_are_logged_at_it_counted_from_0(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    with path.open("w") as file:
+        for number, loss in ((1, 2.0), (2, 1.0)):
+            file.write(tf1(-1, "Evaluation metrics generated.", graphical={"mean average precision": 1 / loss}))
+            file.write(tf1(number, "Training loop in progress", graphical={"loss": str(loss)}))
+    watched = Watched(path)
+    assert watched.logged() == [
+        ("mean average precision", 0, 0.5),
+        ("loss", 0, 2.0),
+        ("mean average precision", 1, 1.0),
+        ("loss", 1, 1.0),
+    ]
+    assert (watched.follower.followed.epoch, watched.follower.followed.last_epoch) == (1, 1)

@@ -53,6 +53,8 @@ OWN_ENDS = {
 SILENT = {("ssd", "dataset_convert"), ("dssd", "dataset_convert")}
 SILENT |= {(name, "calibration_tensorfile") for name in ("detectnet_v2", "classification_tf1")}
 SILENT |= {("multitask_classification", "confmat")}
+# cv/*/hooks and tfhooks of the source; the others have cv/common/callbacks/loggers.py.
+HOOKED = ("detectnet_v2", "fpenet", "bpnet", "efficientdet_tf1", "mask_rcnn", "unet")
 TITLES = {"train": "Training job", "evaluate": "Evaluation", "inference": "Inference"}
 
 
@@ -62,14 +64,16 @@ class Status:
     def __init__(self, folder: str | None, append: bool) -> None:
         self.file = None
         self.kpi: dict[str, Any] = {}
+        self.graphical: dict[str, Any] = {}
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.file = (Path(folder) / "status.json").open("a" if append else "w")
 
-    def write(self, message: str, status: str = "RUNNING", **data: Any) -> None:
+    def write(self, message: str | None, status: str = "RUNNING", **data: Any) -> None:
         now = datetime.datetime.now()
         line = {**data, "date": f"{now.month}/{now.day}/{now.year}", "time": f"{now.hour}:{now.minute}:{now.second}"}
-        line |= {"status": status, "verbosity": "INFO", "message": message} | ({"kpi": self.kpi} if self.kpi else {})
+        line |= {"status": status, "verbosity": "INFO"} | ({"message": message} if message else {})
+        line |= {k: v for k, v in (("graphical", self.graphical), ("kpi", self.kpi)) if v}
         if self.file:
             self.file.write(json.dumps(line) + "\n")
             self.file.flush()
@@ -128,13 +132,26 @@ def train(network: str, spec: Any, args: dict[str, Any], status: Status) -> None
         if os.environ.get("FAKE_TAO_NAN"):
             print(f"Batch {epoch}: Invalid loss, terminating training")
             break
-        loss = round(1 / (epoch + 1), 5)
-        took = {"time_per_epoch": "0:00:01", "eta": str(datetime.timedelta(seconds=epochs - epoch))}
-        status.write("Training loop in progress", epoch=epoch, max_epoch=epochs, graphical={"loss": loss}, **took)
-        status.kpi = {"validation cost": loss, "mean average precision": round(100 * (1 - loss), 4)}
-        status.write("Evaluation metrics generated.")
+        one_epoch(network, epoch, epochs, status)
     if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not os.environ.get("FAKE_TAO_SILENT"):
         save(network, args, epochs)
+
+
+def one_epoch(network: str, epoch: int, epochs: int, status: Status) -> None:
+    """Some networks open an epoch without a message and evaluate after it, the Keras ones tell of it afterwards."""
+    loss = round(1 / (epoch + 1), 5)
+    took = {"max_epoch": epochs, "time_per_epoch": "0:00:01", "eta": str(datetime.timedelta(seconds=epochs - epoch))}
+    figures = {"validation cost": loss, "mean average precision": round(100 * (1 - loss), 4)}
+    if network in HOOKED:
+        status.graphical = {"loss": loss, "learning_rate": "Not logged"}
+        status.write(None, epoch=epoch, **took)
+        status.kpi = figures
+        status.write("Evaluation metrics generated.")
+    else:
+        status.graphical = figures
+        status.write("Evaluation metrics generated.")
+        status.graphical = {"loss": str(loss)}
+        status.write("Training loop in progress", epoch=epoch + 1, **took)
 
 
 def save(network: str, args: dict[str, Any], epochs: int) -> None:
