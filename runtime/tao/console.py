@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class Console:
         return bars[-1] if bars else ""
 
     def _rewrite(self, line: str) -> None:
-        width = max(20, os.get_terminal_size().columns - 1) if sys.stdout.isatty() else 79
+        width = max(20, shutil.get_terminal_size().columns - 1)  # 80 where the terminal does not say
         line = line[:width]
         if line:
             _print("\r" + line.ljust(self._width), end="")
