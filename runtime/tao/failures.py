@@ -67,7 +67,7 @@ _ROWS = (
      r"TAO needs the module \1, which is not installed", "run in NVIDIA's image; on a CPU not every network is complete"),
     (r"return code -9\b",
      "was killed (signal 9)", "most often memory ran out: lower the batch size or workers, or take a larger node"),
-    (r"return code -(\d+)", r"crashed (signal \1)", "see the log"),
+    (r"return code -(\d+)", r"its script was ended by signal \1", "see the log"),
     (r"AttributeError: 'NoneType' object has no attribute 'shape'|cannot identify image file|Truncated File Read",
      "an image cannot be read", "`ngcrun tao check` with the dataset names it"),
 )  # fmt: skip
