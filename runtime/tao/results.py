@@ -23,7 +23,7 @@ def status_file(results: Path, action: Action) -> Path:
 
 
 def collect(network: Network, action: Action, results: Path, followed: Followed, metrics: Metrics) -> dict[str, Any]:
-    """Write `model.json`, `metrics.json`, the preview and the curves, hand pictures to the metrics; returns the card."""
+    """Write `model.json`, `metrics.json`, preview and curves, hand pictures to the metrics; returns the card."""
     model = model_file(network, action, results)
     card = {
         "network": network.name,
@@ -92,11 +92,13 @@ def draw_curves(history: Mapping[str, Sequence[tuple[int, float]]], target: Path
         return None
     if not curves:
         return None
-    rows = -(-len(curves) // 3)
-    figure = Figure(figsize=(12, 3 * rows), layout="constrained")
-    for axes, (name, points) in zip(figure.subplots(rows, 3, squeeze=False).flat, curves.items(), strict=False):
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
+    for axes, (name, points) in zip(figure.subplots(rows, columns, squeeze=False).flat, curves.items(), strict=False):
         axes.plot([step for step, _ in points], [value for _, value in points], marker="o", markersize=3)
         axes.set(title=name, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in figure.axes[len(curves) :]:
         axes.set_visible(False)
     figure.savefig(target)
