@@ -1,6 +1,6 @@
 """Our files of TAO networks against TAO's own schemas (nvidia-tao-core), action lists and launcher table.
 
-NGCRUN_TAO_SCHEMA names the folder that holds `nvidia_tao_core/`; `nox -s tao` provides it.
+NGCRUN_TAO_SCHEMA names the folder that holds `nvidia_tao_core/`; `nox -s tests` provides it.
 """
 
 import importlib
@@ -89,7 +89,7 @@ EVERY = [networks.load(path) for path in sorted(networks.FOLDER.glob("*.yaml"))]
 def schema_folder():
     folder = os.environ.get("NGCRUN_TAO_SCHEMA", "")
     if not (Path(folder) / "nvidia_tao_core").is_dir():
-        pytest.skip("NGCRUN_TAO_SCHEMA does not name a folder with nvidia_tao_core; `nox -s tao` provides it")
+        pytest.skip("NGCRUN_TAO_SCHEMA does not name a folder with nvidia_tao_core; `nox -s tests` provides it")
     sys.path.append(folder)
     yield folder
     sys.path.remove(folder)
