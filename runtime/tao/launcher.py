@@ -1,12 +1,13 @@
 """`ngcrun run tao_... --via launcher`: the action runs through NVIDIA's own `tao` launcher, which starts the image.
 
-What the launcher does, and what follows (nvidia-tao 6.26.3, docker_handler.py and local_instance.py, read):
+What the launcher does, and what follows (nvidia-tao 6.26.3, run against dockerd 20.10 with an image of our own):
 
 - it pastes the command into a shell without quoting: words and paths of plain characters only;
 - it mounts what a JSON file says (`LAUNCHER_MOUNTS`), each at its real path, and always writable;
 - it passes every GPU; the spec's `num_gpus` and `gpu_ids` choose among them;
 - it ends with status 0 even if TAO failed: TAO's last word and the files decide, as for every action;
 - killed, it leaves the container running: we stop those that hold our results;
+- without a terminal it fails, whatever its `tty` option says: launcher_tty.py gives it one;
 - with `CI_PROJECT_DIR` set it puts all variables on docker's command line, a key among them: it is taken out.
 """
 

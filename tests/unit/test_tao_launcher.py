@@ -12,6 +12,7 @@ from runtime import catalog, single
 from runtime.command import Command
 from runtime.errors import BadInput
 from runtime.tao import launcher, network, program
+from runtime.tao.failures import Reason, explain
 
 CONFIG = {"model": {"6.26.3-pyt": ["dino"]}, "deploy": {"6.26.3-deploy": ["dino"]}}
 
@@ -193,3 +194,24 @@ def test_there_is_no_other_way_and_no_other_step_to_run_via_it(name: str, words:
 def test_asked_for_reads_the_variable() -> None:
     assert not launcher.asked_for({})
     assert launcher.asked_for({**os.environ, "NGCRUN_TAO_VIA": "launcher"})
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        (
+            'Docker instantiation failed with error: 500 Server Error: Internal Server Error ("could not select device '
+            'driver "" with capabilities: [[gpu]]")',
+            Reason(
+                "docker has no NVIDIA runtime",
+                "install the NVIDIA Container Toolkit (`ngcrun doctor` says what is here)",
+            ),
+        ),
+        (
+            "Docker pull failed. 404 Client Error",
+            Reason("the image could not be pulled", "check the login (docker login nvcr.io), the network and the disk"),
+        ),
+    ],
+)
+def test_what_docker_refuses_is_explained(printed: str, expected: Reason) -> None:
+    assert explain(printed) == expected
