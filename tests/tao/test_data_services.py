@@ -47,6 +47,11 @@ def kitti_boxes(folder: Path) -> dict[str, list[tuple[str, float, float, float, 
     return {name: [(r[0], *(float(v) for v in r[4:8])) for r in lines] for name, lines in rows.items()}
 
 
+def named_boxes(coco: dict[str, list[dict[str, object]]]) -> list[tuple[object, object]]:
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    return [(names[box["category_id"]], box["bbox"]) for box in coco["annotations"]]
+
+
 @pytest.fixture(scope="module")
 def coco(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("coco") / "converted"
@@ -73,6 +78,28 @@ def test_and_back_to_the_same_kitti(coco: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / "back" / "labels").iterdir()) == ["china.txt", "flower.txt"]
     assert kitti_boxes(tmp_path / "back" / "labels") == BOXES
+
+
+def test_coco_becomes_odvg_and_is_the_same_coco_again(coco: Path, tmp_path: Path) -> None:
+    for source, target, labels in (("coco", "odvg", coco), ("odvg", "coco", tmp_path / "odvg")):
+        done = step("annotations", labels=labels, source=source, target=target, converted=tmp_path / target)
+        assert done.returncode == 0, done.stderr
+    first, last = (json.loads((folder / "annotations.json").read_text()) for folder in (coco, tmp_path / "coco"))
+    for made in (first, last):
+        made["categories"] = [(category["id"], category["name"]) for category in made["categories"]]
+    assert last == first
+
+
+def test_categories_with_gaps_become_contiguous(coco: Path, tmp_path: Path) -> None:
+    made = json.loads((coco / "annotations.json").read_text())
+    for row, key in [*((c, "id") for c in made["categories"]), *((b, "category_id") for b in made["annotations"])]:
+        row[key] *= 10
+    (tmp_path / "gaps.json").write_text(json.dumps(made))
+    done = step("annotations", labels=tmp_path / "gaps.json", source="coco", target="coco", converted=tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    assert sorted(c["id"] for c in found["categories"]) == [0, 1, 2, 3, 4]  # TAO's own choice: from 0
+    assert named_boxes(found) == named_boxes(made)
 
 
 def test_damaged_labels_fail_and_leave_no_output(photographs: Path, tmp_path: Path) -> None:

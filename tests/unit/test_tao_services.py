@@ -59,6 +59,17 @@ def test_an_image_without_a_label_file_is_named_before_tao_stops_at_it(kitti: Pa
     )
 
 
+def test_odvg_without_its_label_map_is_refused_because_tao_would_write_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}")
+    ports = annotations.Ports(labels=tmp_path, source="odvg", target="coco", converted=tmp_path)
+    with pytest.raises(BadInput) as caught:
+        annotations.convert.run(ports, metrics())
+    assert line(caught.value) == (
+        f"tao_annotations: labels='{tmp_path}/a.jsonl': there is no a_labelmap.json beside it; "
+        "give mapping=FILE, the label map ({number: class})"
+    )
+
+
 def test_a_folder_without_labels_is_refused(kitti: Path) -> None:
     with pytest.raises(BadInput, match=r"labels='.*images': holds no KITTI labels \(\*.txt\); name the folder"):
         service.labels_of("labels", kitti / "images", "kitti")
