@@ -75,6 +75,13 @@ def _triton(session: nox.Session) -> dict[str, str]:
     return {"NGCRUN_CACHE": str(CACHE)}
 
 
+def _tao(session: nox.Session, *names: str) -> dict[str, str]:
+    """TAO's schemas (2 MB), which the checks read, and the environments of `names` besides."""
+    made = {"NGCRUN_CACHE": str(CACHE)}
+    session.run(_bin(ROOT / ".venv"), "-m", "runtime.tao.env", "schema", *names, env=made, external=True)
+    return made | {"NGCRUN_TAO_SCHEMA": os.environ.get("NGCRUN_TAO_SCHEMA", str(CACHE / "tao-schema"))}
+
+
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
     session.run(_bin(ROOT / ".venv"), "-m", "pytest", *arguments, *session.posargs, env=env or {}, external=True)
 
@@ -98,7 +105,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Unit and contract tests, on a real tritonserver and azure-ai-ml's own loader."""
     _work(session, dev=True)
-    env = _triton(session)
+    env = _triton(session) | _tao(session)
     _environment(session, CACHE / "azure-ai-ml", [AZURE_AI_ML])
     _pytest(session, "tests/unit", "tests/contract", env=env | {"NGCRUN_AZURE_PYTHON": _bin(CACHE / "azure-ai-ml")})
 
@@ -114,14 +121,21 @@ def specs(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Whole pipelines on real parts."""
     _work(session, dev=True)
-    _pytest(session, "tests/e2e", env=_triton(session))
+    _pytest(session, "tests/e2e", env=_triton(session) | _tao(session))
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """The README's generated blocks are up to date and every command in the docs works."""
     _work(session, dev=True)
-    _pytest(session, "tests/docs", env=_triton(session))
+    _pytest(session, "tests/docs", env=_triton(session) | _tao(session))
+
+
+@nox.session(default=False)
+def tao(session: nox.Session) -> None:
+    """Tests on the real TAO: training on a CPU, the data services, the launcher (10 GB, the first time)."""
+    _work(session, dev=True)
+    _pytest(session, "tests/tao", env=_tao(session, "cpu", "ds", "launcher"))
 
 
 @nox.session(default=False)

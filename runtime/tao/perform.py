@@ -7,15 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime import vendor
+from runtime.command import Command
 from runtime.errors import BadInput, MissingOutput, OutputsElsewhere, ToolFailed
 from runtime.metrics import Metrics
-from runtime.tao import finding, gpu, network, program, spec_text, state
+from runtime.tao import finding, gpu, launcher, network, program, spec_paths, spec_text, state
 from runtime.tao.console import Console
 from runtime.tao.examine import Answer, Asked, examine
 from runtime.tao.failures import explain
@@ -38,6 +39,7 @@ class Job:
     results: Path
     kept: Path | None
     log: Path
+    inputs: Sequence[Path] = ()  # read besides those that are asked for
 
     @property
     def network(self) -> Network:
@@ -80,7 +82,7 @@ def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> 
         network=found,
         action=found.action(action_name),
         spec=ports.spec,
-        overrides=spec_text.parse_overrides(ports.spec_overrides),
+        overrides=[*getattr(ports, "chosen", ()), *spec_text.parse_overrides(ports.spec_overrides)],
         dataset=getattr(ports, "dataset", None),
         checkpoint=getattr(ports, "checkpoint", None),
         pretrained=getattr(ports, "pretrained", None),
@@ -95,7 +97,7 @@ def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> 
         print(f"warning: {warning.problem.line()}", file=sys.stderr)
     finding.raise_errors(answer.findings)
     log = results.parent.parent / f"{results.name}.log"
-    return Job(asked, answer, results, kept, log)
+    return Job(asked, answer, results, kept, log, getattr(ports, "inputs", ()))
 
 
 def _startable(asked: Asked) -> Iterator[finding.Finding]:
@@ -115,9 +117,11 @@ def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
         job.network, job.action, spec, job.results, job.answer.given, job.asked.device,
         load_objects=bool(resumed or job.asked.checkpoint or job.asked.pretrained), has_key=job.asked.has_key,
     )  # fmt: skip
-    command = program.command(run, program.find(job.network, job.action, device=job.asked.device), os.environ)
+    found = program.find(job.network, job.action, device=job.asked.device)
+    command = program.command(run, found, os.environ)
     job.log.unlink(missing_ok=True)
-    followed, status = _follow(job, command, metrics, skip=resumed is not None)
+    with launcher.prepared(job.results, _mounts(job, command)) if found.launched else contextlib.nullcontext():
+        followed, status = _follow(job, command, metrics, skip=resumed is not None)
     spec.write_bytes(text)  # on several nodes TAO rewrites the file that it was given
     _redact(job.log)
     _judge(job, status, followed)
@@ -125,18 +129,29 @@ def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
     return followed
 
 
-def _follow(job: Job, command: Any, metrics: Metrics, *, skip: bool) -> tuple[Followed, int]:
+def _mounts(job: Job, command: Command) -> dict[str, Any]:
+    named = (Path(value) for _, value in spec_paths.path_values(job.answer.values))
+    paths = [job.results, *(path for path in (*named, *_read(job)) if path.is_absolute() and path.exists())]
+    return launcher.mounts(paths, command.env, os.environ, f"{os.getuid()}:{os.getgid()}")
+
+
+def _read(job: Job) -> list[Path]:
+    """What is read and never written."""
+    paths = (job.asked.dataset, job.asked.checkpoint, job.asked.pretrained, *job.inputs)
+    return [path.absolute() for path in paths if path is not None]
+
+
+def _follow(job: Job, command: Command, metrics: Metrics, *, skip: bool) -> tuple[Followed, int]:
     """Start TAO and stay with it: its log on the screen, its status in the metrics, its checkpoints in `kept`."""
     follower = Follower(status_file(job.results, job.action), metrics, skip=skip)
     console = Console(job.log, os.environ.get(spec_text.KEY_VARIABLE, ""))
     mirror = state.Mirror(job.results, job.kept, job.network, job.action.name) if job.kept else None
     environment = program.without_empty(command.environment(os.environ))
-    read_only = [p.absolute() for p in (job.asked.dataset, job.asked.checkpoint, job.asked.pretrained) if p]
     try:
         with (
             gpu.sampled(metrics, job.asked.device),
             vendor.running(
-                command.argv, job.log, env=environment, cwd=command.cwd, read_only=read_only, grace_s=GRACE_S
+                command.argv, job.log, env=environment, cwd=command.cwd, read_only=_read(job), grace_s=GRACE_S
             ) as process,
         ):
             while process.poll() is None:
