@@ -184,6 +184,42 @@ def _headline(run: Path) -> str:
     )
 
 
+@nox.session(name="demo-tao", default=False)
+def demo_tao(session: nox.Session) -> None:
+    """Real TAO on this machine's CPU, from images to a verified Triton model: `make demo-tao`."""
+    _work(session, dev=False)
+    env = _triton(session) | _tao(session, "cpu")
+    pipeline = "component_specs/pipelines/tao_digits.yaml"
+    session.run(_bin(ROOT / ".venv", "ngcrun"), "pipeline", pipeline, *session.posargs, env=env, external=True)
+    sys.stdout.flush()
+    if "--dry-run" in session.posargs:
+        return
+    run = max((ROOT / "runs").glob("tao_digits-*"), key=lambda run: run.stat().st_mtime)
+    print(_tao_headline(run / "outputs"))
+    print(
+        "\nLook at it:\n"
+        f"  {run.relative_to(ROOT)}/report.html   curves, predictions, figures\n"
+        "  .cache/nox/bin/nox -s ui                    the metrics, in MLflow's own pages on 127.0.0.1:5000\n"
+        "  .venv/bin/ngcrun tao networks               what else there is to train",
+        flush=True,
+    )
+
+
+def _tao_headline(outputs: Path) -> str:
+    """What came out, from the files that the steps wrote."""
+    accuracy = {}
+    for name in ("trained", "distilled"):
+        figures = json.loads((outputs / name / "model.json").read_text())["metrics"]
+        accuracy[name] = 100 * figures["val_acc_1"]
+    report = json.loads((outputs / "verification" / "report.json").read_text())
+    worst = max(answer["max_abs"] for answer in report["answers"])
+    return (
+        f"\nhandwritten digits: {accuracy['trained']:.1f} percent of 200 right (ResNet-34), "
+        f"{accuracy['distilled']:.1f} percent distilled into a ResNet-18\n"
+        f"tritonserver answered as the exported model does, within {worst:.1g}"
+    )
+
+
 @nox.session(default=False)
 def ui(session: nox.Session) -> None:
     """MLflow's pages over the local store; full mlflow in an environment of its own."""
@@ -203,6 +239,7 @@ def bench(session: nox.Session) -> None:
         peers += ["--peer", f"{name}={_bin(CACHE / f'peer-{name}')}"]
     session.run(python, "bench/steps.py", *peers, *session.posargs, external=True)
     session.run(python, "bench/metrics.py", external=True)
+    session.run(python, "bench/tao.py", env=_tao(session), external=True)
 
 
 @nox.session(default=False)
