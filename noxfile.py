@@ -63,10 +63,10 @@ def _environment(session: nox.Session, folder: Path, requirements: list[str]) ->
 
 
 def _work(session: nox.Session, *, dev: bool) -> None:
-    extras = ["-e", ".[rapids-cpu,triton]"]
+    extras = ["-e", ".[rapids-cpu,tao,triton]"]
     _environment(session, ROOT / ".venv", extras)
     if dev:
-        _environment(session, ROOT / ".venv", ["-e", ".[rapids-cpu,triton,dev]"])
+        _environment(session, ROOT / ".venv", ["-e", ".[rapids-cpu,tao,triton,dev]"])
 
 
 def _triton(session: nox.Session) -> dict[str, str]:
@@ -145,7 +145,7 @@ def gpu(session: nox.Session) -> None:
     folder = ROOT / ".venv"
     if ctypes.util.find_library("cuda"):  # 6.8 GB, and only one of xgboost's builds can be in an environment
         folder = CACHE / "gpu"
-        _environment(session, folder, ["-e", ".[rapids-gpu,triton,dev]"])
+        _environment(session, folder, ["-e", ".[rapids-gpu,tao,triton,dev]"])
     words = [_bin(folder), "-m", "pytest", "tests/gpu", "-m", "gpu", *session.posargs]
     session.run(*words, env={"NGCRUN_REQUIRE_GPU": "1"}, external=True)
 

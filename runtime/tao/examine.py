@@ -153,7 +153,11 @@ def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str])
 def _dataset(asked: Asked, section: str, values: Mapping[str, Any]) -> list[Finding]:
     from runtime.tao import datasets
 
-    return datasets.check(asked.network, section, values)
+    try:
+        return datasets.check(asked.network, section, values)
+    except ModuleNotFoundError as error:
+        wrong = f"was not looked into ({error.name} is not installed)"
+        return [finding.warning("dataset", asked.dataset, wrong, "pip install 'ngcrun[tao]'")]
 
 
 def _rules(values: Mapping[str, Any], section: str) -> Iterator[Finding]:
