@@ -1,13 +1,16 @@
-# Two commands for a newcomer. Each makes the environment it needs (.cache/nox for nox, .venv for the rest) and calls nox.
+# Three commands for a newcomer. Each makes the environment it needs (.cache/nox for nox, .venv for the rest) and calls nox.
 # Another Python: make demo PYTHON=python3.11
 
 PYTHON ?= $(shell for p in python3.12 $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12) python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 NOX := .cache/nox/bin/nox
 
-.PHONY: demo test
+.PHONY: demo demo-tao test
 demo: $(NOX)
 	@$(NOX) -s demo
+
+demo-tao: $(NOX)
+	@$(NOX) -s demo-tao
 
 test: $(NOX)
 	@$(NOX) -s lint types tests specs docs e2e

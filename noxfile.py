@@ -63,16 +63,23 @@ def _environment(session: nox.Session, folder: Path, requirements: list[str]) ->
 
 
 def _work(session: nox.Session, *, dev: bool) -> None:
-    extras = ["-e", ".[rapids-cpu,triton]"]
+    extras = ["-e", ".[rapids-cpu,tao,triton]"]
     _environment(session, ROOT / ".venv", extras)
     if dev:
-        _environment(session, ROOT / ".venv", ["-e", ".[rapids-cpu,triton,dev]"])
+        _environment(session, ROOT / ".venv", ["-e", ".[rapids-cpu,tao,triton,dev]"])
 
 
 def _triton(session: nox.Session) -> dict[str, str]:
     """The environment that holds a real tritonserver and runs its python models."""
     session.run(_bin(ROOT / ".venv"), "-m", "runtime.triton.serve_env", env={"NGCRUN_CACHE": str(CACHE)}, external=True)
     return {"NGCRUN_CACHE": str(CACHE)}
+
+
+def _tao(session: nox.Session, *names: str) -> dict[str, str]:
+    """TAO's schemas (2 MB), which the checks read, and the environments of `names` besides."""
+    made = {"NGCRUN_CACHE": str(CACHE)}
+    session.run(_bin(ROOT / ".venv"), "-m", "runtime.tao.env", "schema", *names, env=made, external=True)
+    return made | {"NGCRUN_TAO_SCHEMA": os.environ.get("NGCRUN_TAO_SCHEMA", str(CACHE / "tao-schema"))}
 
 
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
@@ -98,7 +105,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Unit and contract tests, on a real tritonserver and azure-ai-ml's own loader."""
     _work(session, dev=True)
-    env = _triton(session)
+    env = _triton(session) | _tao(session)
     _environment(session, CACHE / "azure-ai-ml", [AZURE_AI_ML])
     _pytest(session, "tests/unit", "tests/contract", env=env | {"NGCRUN_AZURE_PYTHON": _bin(CACHE / "azure-ai-ml")})
 
@@ -114,14 +121,21 @@ def specs(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Whole pipelines on real parts."""
     _work(session, dev=True)
-    _pytest(session, "tests/e2e", env=_triton(session))
+    _pytest(session, "tests/e2e", env=_triton(session) | _tao(session))
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """The README's generated blocks are up to date and every command in the docs works."""
     _work(session, dev=True)
-    _pytest(session, "tests/docs", env=_triton(session))
+    _pytest(session, "tests/docs", env=_triton(session) | _tao(session))
+
+
+@nox.session(default=False)
+def tao(session: nox.Session) -> None:
+    """Tests on the real TAO: training on a CPU, the data services, the launcher (10 GB, the first time)."""
+    _work(session, dev=True)
+    _pytest(session, "tests/tao", env=_tao(session, "cpu", "ds", "launcher"))
 
 
 @nox.session(default=False)
@@ -131,7 +145,7 @@ def gpu(session: nox.Session) -> None:
     folder = ROOT / ".venv"
     if ctypes.util.find_library("cuda"):  # 6.8 GB, and only one of xgboost's builds can be in an environment
         folder = CACHE / "gpu"
-        _environment(session, folder, ["-e", ".[rapids-gpu,triton,dev]"])
+        _environment(session, folder, ["-e", ".[rapids-gpu,tao,triton,dev]"])
     words = [_bin(folder), "-m", "pytest", "tests/gpu", "-m", "gpu", *session.posargs]
     session.run(*words, env={"NGCRUN_REQUIRE_GPU": "1"}, external=True)
 
@@ -170,6 +184,42 @@ def _headline(run: Path) -> str:
     )
 
 
+@nox.session(name="demo-tao", default=False)
+def demo_tao(session: nox.Session) -> None:
+    """Real TAO on this machine's CPU, from images to a verified Triton model: `make demo-tao`."""
+    _work(session, dev=False)
+    env = _triton(session) | _tao(session, "cpu")
+    pipeline = "component_specs/pipelines/tao_digits.yaml"
+    session.run(_bin(ROOT / ".venv", "ngcrun"), "pipeline", pipeline, *session.posargs, env=env, external=True)
+    sys.stdout.flush()
+    if "--dry-run" in session.posargs:
+        return
+    run = max((ROOT / "runs").glob("tao_digits-*"), key=lambda run: run.stat().st_mtime)
+    print(_tao_headline(run / "outputs"))
+    print(
+        "\nLook at it:\n"
+        f"  {run.relative_to(ROOT)}/report.html   curves, predictions, figures\n"
+        "  .cache/nox/bin/nox -s ui                    the metrics, in MLflow's own pages on 127.0.0.1:5000\n"
+        "  .venv/bin/ngcrun tao networks               what else there is to train",
+        flush=True,
+    )
+
+
+def _tao_headline(outputs: Path) -> str:
+    """What came out, from the files that the steps wrote."""
+    accuracy = {}
+    for name in ("trained", "distilled"):
+        figures = json.loads((outputs / name / "model.json").read_text())["metrics"]
+        accuracy[name] = 100 * figures["val_acc_1"]
+    report = json.loads((outputs / "verification" / "report.json").read_text())
+    worst = max(answer["max_abs"] for answer in report["answers"])
+    return (
+        f"\nhandwritten digits: {accuracy['trained']:.1f} percent of 200 right (ResNet-34), "
+        f"{accuracy['distilled']:.1f} percent distilled into a ResNet-18\n"
+        f"tritonserver answered as the exported model does, within {worst:.1g}"
+    )
+
+
 @nox.session(default=False)
 def ui(session: nox.Session) -> None:
     """MLflow's pages over the local store; full mlflow in an environment of its own."""
@@ -189,6 +239,7 @@ def bench(session: nox.Session) -> None:
         peers += ["--peer", f"{name}={_bin(CACHE / f'peer-{name}')}"]
     session.run(python, "bench/steps.py", *peers, *session.posargs, external=True)
     session.run(python, "bench/metrics.py", external=True)
+    session.run(python, "bench/tao.py", env=_tao(session), external=True)
 
 
 @nox.session(default=False)

@@ -101,7 +101,8 @@ def _ours(folder: Path) -> float:
     folder.mkdir()
     words = [
         sys.executable, "-m", "runtime.tao.train", "network=classification_pyt", f"dataset={DIGITS / 'images'}",
-        "device=cpu", f"spec={DIGITS / 'spec.yaml'}", "--spec_overrides=train.num_epochs=3", f"trained={folder / 'trained'}",
+        "device=cpu", f"spec={DIGITS / 'spec.yaml'}", "--spec_overrides=train.num_epochs=3",
+        f"trained={folder / 'trained'}",
     ]  # fmt: skip
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
     begin = time.perf_counter()

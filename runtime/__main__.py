@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="one component: its ports, settings and an example")
     show.add_argument("name")
     run = commands.add_parser("run", help="run one component: ngcrun run NAME key=value...", prefix_chars="\0")
-    run.add_argument("words", nargs=argparse.REMAINDER, metavar="NAME [--dry-run] [key=value ...]")
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="NAME [--dry-run] [--via launcher] [key=value ...]")
     pipeline = commands.add_parser("pipeline", help="run an AzureML pipeline YAML on this machine")
     pipeline.add_argument("file", type=Path)
     pipeline.add_argument("overrides", nargs="*", metavar="input=value", help="inputs of the pipeline")
@@ -96,13 +96,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
     words = list(arguments.words)
     if not words or words[0] in ("-h", "--help"):
-        print("usage: ngcrun run NAME [--dry-run] [key=value ...]; `ngcrun list` shows the names")
+        print("usage: ngcrun run NAME [--dry-run] [--via launcher] [key=value ...]; `ngcrun list` shows the names")
         return 0 if words else 2
     name, rest = words[0], words[1:]
     dry_run = "--dry-run" in rest
     if "--help" in rest or "-h" in rest:
         return _show(argparse.Namespace(name=name))
-    return single.run(catalog.find(name), [w for w in rest if w != "--dry-run"], dry_run=dry_run)
+    via, rest = single.via(name, [w for w in rest if w != "--dry-run"])
+    return single.run(catalog.find(name), rest, dry_run=dry_run, extra=via)
 
 
 def _pipeline(arguments: argparse.Namespace) -> int:

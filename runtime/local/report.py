@@ -95,7 +95,7 @@ def _figures(path: Path) -> dict[str, float]:
 
 
 def _pictures(output: Path) -> list[Path]:
-    return sorted(output.rglob("*.png"))[:4] if output.is_dir() else []
+    return sorted(output.rglob("*.png"), key=lambda path: (len(path.parts), path))[:4] if output.is_dir() else []
 
 
 def _plot(path: Path) -> str:

@@ -123,6 +123,7 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
         if not any(str(found.problem.value).startswith(prefix) for prefix in made_up):
             answer.findings.append(found)
     answer.findings += _rules(answer.values, section)
+    answer.findings += _teacher(asked, answer.values)
     if not unbound & {"dataset"} and not any(not f.warning for f in answer.findings):
         answer.findings += _dataset(asked, section, answer.values)
     answer.findings += machine.check(answer.values, section, asked.device, asked.results)
@@ -160,7 +161,11 @@ def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str])
 def _dataset(asked: Asked, section: str, values: Mapping[str, Any]) -> list[Finding]:
     from runtime.tao import datasets
 
-    return datasets.check(asked.network, section, values)
+    try:
+        return datasets.check(asked.network, section, values)
+    except ModuleNotFoundError as error:
+        wrong = f"was not looked into ({error.name} is not installed)"
+        return [finding.warning("dataset", asked.dataset, wrong, "pip install 'ngcrun[tao]'")]
 
 
 def _rules(values: Mapping[str, Any], section: str) -> Iterator[Finding]:
@@ -181,6 +186,22 @@ def _rules(values: Mapping[str, Any], section: str) -> Iterator[Finding]:
     if isinstance(gpus, int) and isinstance(ids, list) and gpus != len(ids):
         wrong = f"differs from the {len(ids)} of train.gpu_ids; TAO takes the larger number"
         yield finding.warning("train.num_gpus", gpus, wrong, "make them agree")
+
+
+def _teacher(asked: Asked, values: Mapping[str, Any]) -> Iterator[Finding]:
+    """A teacher that is not the model of the checkpoint: TAO loads what fits, says nothing, and teaches at random.
+
+    Source: nvidia-tao-pytorch 7.3.0, cv/classification_pyt/distillation/distiller.py (loaded as a backbone).
+    """
+    folder = asked.checkpoint if asked.checkpoint and asked.checkpoint.is_dir() else None
+    specs = [folder / "spec.yaml"] if folder and asked.action.name == "distill" else []
+    for spec in (s for s in specs if s.is_file()):
+        trained = check_yaml.lookup(check_yaml.read(spec_text.read_user_spec(spec)).values, ("model", "backbone"))
+        teacher = check_yaml.lookup(values, ("distill", "teacher", "backbone"))
+        was, now = (b.get("type") if isinstance(b, Mapping) else b for b in (trained, teacher))
+        if was and now and was != now:
+            key = "distill.teacher.backbone" + (".type" if isinstance(teacher, Mapping) else "")
+            yield finding.error(key, now, f"is not what the checkpoint was trained as ({was})", f"set {key}={was}")
 
 
 def problems_of(answer: Answer) -> list[Problem]:

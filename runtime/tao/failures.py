@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 # Source of the texts: nvidia-tao-pytorch 7.3.0 with torch 2.9.1 (run on a CPU); CUDA's and NCCL's: PyTorch's own messages;
-# TF1's: NVIDIA/tao_tensorflow1_backend (read).
+# TF1's: NVIDIA/tao_tensorflow1_backend (read). Docker's: dockerd 20.10 and the launcher nvidia-tao 6.26.3.
 _ROWS = (
     (r"CUDA out of memory|OutOfMemoryError|OOM when allocating tensor|Ran out of GPU memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED",
      "ran out of GPU memory", "lower the batch size, the image size or train.precision, or take a larger GPU"),
@@ -20,6 +20,10 @@ _ROWS = (
      "the NVIDIA driver is older than this CUDA needs", "update the driver, or take an image with an older CUDA"),
     (r"no kernel image is available for execution",
      "this build of CUDA code does not support the GPU", "take a GPU or an image that match (`ngcrun doctor`)"),
+    (r"could not select device driver",
+     "docker has no NVIDIA runtime", "install the NVIDIA Container Toolkit (`ngcrun doctor` says what is here)"),
+    (r"Docker pull failed",
+     "the image could not be pulled", "check the login (docker login nvcr.io), the network and the disk"),
     (r"Found no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device|libcuda\.so\.1: cannot open",
      "there is no GPU that TAO can use", "run on a GPU node (docker: --gpus all), or rehearse with device=cpu"),
     (r"(?i)bus error|return code -7|insufficient shared memory|DataLoader worker .* is killed by signal",

@@ -9,15 +9,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime import vendor
+from runtime.command import Command
 from runtime.errors import BadInput, MissingOutput, OutputsElsewhere, ToolFailed
 from runtime.metrics import Metrics
-from runtime.tao import checkpoint, finding, gpu, network, program, spec_text, state
+from runtime.tao import checkpoint, finding, gpu, launcher, network, program, spec_paths, spec_text, state
 from runtime.tao.console import Console
 from runtime.tao.examine import Answer, Asked, examine
 from runtime.tao.failures import explain
@@ -39,6 +40,7 @@ class Job:
     answer: Answer
     results: Path
     kept: Path | None
+    inputs: Sequence[Path] = ()  # read besides those that are asked for
 
     @property
     def log(self) -> Path:
@@ -91,7 +93,7 @@ def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> 
         network=found,
         action=found.action(action_name),
         spec=ports.spec,
-        overrides=spec_text.parse_overrides(ports.spec_overrides),
+        overrides=[*getattr(ports, "chosen", ()), *spec_text.parse_overrides(ports.spec_overrides)],
         dataset=getattr(ports, "dataset", None),
         checkpoint=getattr(ports, "checkpoint", None),
         pretrained=getattr(ports, "pretrained", None),
@@ -105,7 +107,7 @@ def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> 
     for warning in (f for f in answer.findings if f.warning):
         print(f"warning: {warning.problem.line()}", file=sys.stderr)
     finding.raise_errors(answer.findings)
-    return Job(asked, answer, results, kept)
+    return Job(asked, answer, results, kept, getattr(ports, "inputs", ()))
 
 
 @contextlib.contextmanager
@@ -138,8 +140,10 @@ def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
         job.network, job.action, spec, job.results, job.answer.given, job.asked.device,
         load_objects=resumed is not None or _loads_objects(job.answer), has_key=job.asked.has_key,
     )  # fmt: skip
-    command = program.command(run, program.find(job.network, job.action, device=job.asked.device), os.environ)
-    followed, status = _follow(job, command, metrics, skip=resumed is not None)
+    found = program.find(job.network, job.action, device=job.asked.device)
+    command = program.command(run, found, os.environ)
+    with launcher.prepared(job.results, _mounts(job, command)) if found.launched else contextlib.nullcontext():
+        followed, status = _follow(job, command, metrics, skip=resumed is not None)
     # On several nodes TAO rewrites the file that it was given. Ours will stand elsewhere than where TAO wrote, and the
     # same run gives the same bytes: as a spec it can be given again.
     spec.write_bytes(text.replace(str(job.results).encode(), b"${results}"))
@@ -154,18 +158,29 @@ def _loads_objects(answer: Answer) -> bool:
     return any(checkpoint.is_pickled(Path(answer.given[n])) for n in ("checkpoint", "pretrained") if n in answer.given)
 
 
-def _follow(job: Job, command: Any, metrics: Metrics, *, skip: bool) -> tuple[Followed, int]:
+def _mounts(job: Job, command: Command) -> dict[str, Any]:
+    named = (Path(value) for _, value in spec_paths.path_values(job.answer.values))
+    paths = [job.results, *(path for path in (*named, *_read(job)) if path.is_absolute() and path.exists())]
+    return launcher.mounts(paths, command.env, os.environ, f"{os.getuid()}:{os.getgid()}")
+
+
+def _read(job: Job) -> list[Path]:
+    """What is read and never written."""
+    paths = (job.asked.dataset, job.asked.checkpoint, job.asked.pretrained, *job.inputs)
+    return [path.absolute() for path in paths if path is not None]
+
+
+def _follow(job: Job, command: Command, metrics: Metrics, *, skip: bool) -> tuple[Followed, int]:
     """Start TAO and stay with it: its log on the screen, its status in the metrics, its checkpoints in `kept`."""
     follower = Follower(status_file(job.results, job.action), metrics, skip=skip)
     console = Console(job.log, os.environ.get(spec_text.KEY_VARIABLE, ""))
     mirror = state.Mirror(job.results, job.kept, job.network, job.action.name) if job.kept else None
     environment = program.without_empty(command.environment(os.environ))
-    read_only = [p.absolute() for p in (job.asked.dataset, job.asked.checkpoint, job.asked.pretrained) if p]
     try:
         with (
             gpu.sampled(metrics, job.asked.device),
             vendor.running(
-                command.argv, job.log, env=environment, cwd=command.cwd, read_only=read_only, grace_s=GRACE_S
+                command.argv, job.log, env=environment, cwd=command.cwd, read_only=_read(job), grace_s=GRACE_S
             ) as process,
         ):
             while process.poll() is None:

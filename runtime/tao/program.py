@@ -12,13 +12,18 @@ from pathlib import Path
 
 from runtime.command import Command
 from runtime.errors import BadInput
-from runtime.tao import env
+from runtime.tao import env, launcher
 from runtime.tao.network import Action, Network, fill
 from runtime.tao.spec_text import KEY_VARIABLE
 
 CPU_SHIM = Path(__file__).parent / "cpu"
+DS_SHIM = Path(__file__).parent / "ds_cpu"
 KEY_LAUNCH = Path(__file__).with_name("key_launch.py")
-MAKE_CPU = "python -m runtime.tao.env cpu"
+MAKE = "python -m runtime.tao.env {}"
+SHIMS = {
+    "tao-pyt": {"NGCRUN_TAO_CPU": "1", "PYTHONPATH": str(CPU_SHIM)},
+    "tao-ds": {"NGCRUN_TAO_DS_CPU": "1", "PYTHONPATH": str(DS_SHIM)},
+}
 # AzureML's and torchrun's variables. TAO reads WORLD_SIZE as the number of nodes and takes its multi-node path whenever
 # it is set. Source: nvidia-tao-pytorch 7.3.0, core/entrypoint.py and core/distributed/validator.py.
 _DISTRIBUTION = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR",
@@ -31,11 +36,19 @@ class Program:
 
     argv: tuple[str, ...]
     path: Path | None = None
+    launched: bool = False  # by NVIDIA's launcher, in the image
 
 
 def find(network: Network, action: Action, *, device: str, environ: Mapping[str, str] = os.environ) -> Program:
     """The network's own command: on PATH (inside an image), else in the environment for the CPU; raises `BadInput`."""
-    folder = env.folder_of("cpu", environ) / "bin"
+    if launcher.asked_for(environ):
+        if device == "cpu":
+            raise BadInput.of("device", device, "the launcher starts nothing without a GPU", "leave out --via launcher")
+        return Program(launcher.begin(network, action, environ), launched=True)
+    image = network.image_of(action)
+    place = "ds" if image == "tao-ds" else "cpu"
+    folder = env.folder_of(place, environ) / "bin"
+    ours = image == "tao-ds" or image.startswith("tao-pyt")
     module = "." in network.program
     name = "python" if module else network.program
     here = None if module else shutil.which(name, path=environ.get("PATH"))
@@ -44,12 +57,11 @@ def find(network: Network, action: Action, *, device: str, environ: Mapping[str,
         return Program((sys.executable, *prefix))
     if here is not None:
         return Program((here,))
-    if network.dialect == "yaml" and network.image_of(action).startswith("tao-pyt") and (folder / name).exists():
+    if network.dialect == "yaml" and ours and (folder / name).exists():
         return Program((str(folder / name), *prefix), folder)
-    image = network.image_of(action)
     todo = f"run it in the image {image} (docker, AzureML)"
-    if device == "cpu" and image.startswith("tao-pyt"):
-        todo = f"make the environment: {MAKE_CPU} ({env.SIZES['cpu']}), or set {env.VARIABLES['cpu']}"
+    if device == "cpu" and ours:
+        todo = f"make the environment: {MAKE.format(place)} ({env.SIZES[place]}), or set {env.VARIABLES[place]}"
     raise BadInput.of("network", network.name, f"TAO's program {name!r} is not on this machine", todo)
 
 
@@ -74,7 +86,10 @@ class Run:
 def command(run: Run, program: Program, environ: Mapping[str, str]) -> Command:
     """Exactly what runs. PyTorch and TF2: `<network> <action> -e SPEC`; TF1: the flags of the network's file."""
     variables = variables_for(run, environ)
-    argv = (*program.argv, run.action.runs or run.action.name, *arguments(run))
+    words = (run.action.runs or run.action.name, *arguments(run))
+    if program.launched:
+        return launcher.command(program.argv, words, run.results, variables)
+    argv = (*program.argv, *words)
     if run.network.dialect == "prototext" and run.has_key:
         argv = (sys.executable, "-I", "-S", str(KEY_LAUNCH), *argv)
     return Command(argv, run.results, variables, program.path)
@@ -106,8 +121,7 @@ def variables_for(run: Run, environ: Mapping[str, str]) -> dict[str, str]:
         given["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # see runtime/tao/checkpoint.py
     if run.device == "cpu":
         given |= {
-            "NGCRUN_TAO_CPU": "1",
-            "PYTHONPATH": str(CPU_SHIM),
+            **SHIMS.get(run.network.image, SHIMS["tao-pyt"]),
             "HF_HUB_OFFLINE": environ.get("HF_HUB_OFFLINE", "1"),
         }
         given["OMP_NUM_THREADS"] = environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))
@@ -156,7 +170,7 @@ def _number(environ: Mapping[str, str], name: str, otherwise: int) -> int:
 
 def without_empty(environment: Mapping[str, str], names: Sequence[str] = _DISTRIBUTION) -> dict[str, str]:
     """The environment without the variables that were hidden by an empty value."""
-    hidden = {*names, "PYTHONPATH", "NGCRUN_TAO_CPU"}
+    hidden = {*names, "PYTHONPATH", "NGCRUN_TAO_CPU", "CI_PROJECT_DIR"}
     return {k: v for k, v in environment.items() if v or k not in hidden}
 
 

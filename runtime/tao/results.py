@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def status_file(results: Path, action: Action) -> Path:
 
 
 def collect(network: Network, action: Action, results: Path, followed: Followed, metrics: Metrics) -> dict[str, Any]:
-    """Write `model.json` and `metrics.json`, make the preview, hand pictures to the metrics; returns the card."""
+    """Write `model.json`, `metrics.json`, preview and curves, hand pictures to the metrics; returns the card."""
     model = model_file(network, action, results)
     card = {
         "network": network.name,
@@ -37,7 +37,8 @@ def collect(network: Network, action: Action, results: Path, followed: Followed,
     _write(results / "metrics.json", followed.figures)
     pictures = sorted(p for p in results.rglob("*") if p.suffix.lower() in _IMAGES)
     preview = make_preview(pictures, results / "preview.png") if len(pictures) > 1 else None
-    for path in [preview, results / CARD, *([] if len(pictures) > PICTURES else pictures)]:
+    curves = draw_curves(followed.history, results / "curves.png")
+    for path in [preview, curves, results / CARD, *([] if len(pictures) > PICTURES else pictures)]:
         if path is not None:
             metrics.artifact(path)
     status = status_file(results, action)
@@ -79,6 +80,28 @@ def make_preview(pictures: Iterable[Path], target: Path) -> Path | None:
     for index, tile in enumerate(tiles):
         sheet.paste(tile, (index % 4 * TILE, index // 4 * TILE))
     sheet.save(target)
+    return target
+
+
+def draw_curves(history: Mapping[str, Sequence[tuple[int, float]]], target: Path) -> Path | None:
+    """Each metric over the epochs, a plot each; None without matplotlib, or when nothing has two points."""
+    curves = {name: points for name, points in sorted(history.items()) if len(points) > 1}
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    if not curves:
+        return None
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
+    for axes, (name, points) in zip(figure.subplots(rows, columns, squeeze=False).flat, curves.items(), strict=False):
+        axes.plot([step for step, _ in points], [value for _, value in points], marker="o", markersize=3)
+        axes.set(title=name, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    for axes in figure.axes[len(curves) :]:
+        axes.set_visible(False)
+    figure.savefig(target)
     return target
 
 

@@ -99,7 +99,7 @@ def build(network: Network, action: Action, text: str, given: Given) -> str:
         if not placeholders(str(value)) <= set(given.paths):
             continue
         text = put(text, key, fill(value, given.paths) if isinstance(value, str) else value)
-    if network.dialect == "yaml" and "results" in given.paths:
+    if network.dialect == "yaml" and "results" in given.paths and "results_dir" not in action.set:
         text = put(text, "results_dir", given.paths["results"])
     if network.dialect == "yaml" and given.has_key:
         text = put(text, "encryption_key", KEY_REFERENCE)

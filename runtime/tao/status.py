@@ -36,6 +36,7 @@ class Followed:
     Attributes:
         epoch, last_epoch: counted from 0; `last_epoch` is the number of the last one that is planned.
         figures: the latest value of each metric.
+        history: every figure with its step, those of an earlier start included.
         message, status: of the last whole line.
         interrupted: whether TAO said so, on any line.
         failures: messages of FAILURE lines; TF1 says in `Error` why.
@@ -45,6 +46,7 @@ class Followed:
     last_epoch: int | None = None
     eta: str = ""
     figures: dict[str, float] = field(default_factory=dict)
+    history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     message: str = ""
     status: str = ""
     failures: list[str] = field(default_factory=list)
@@ -155,6 +157,8 @@ class Follower:
             if (name, step) not in self._logged and not (repeated and self.followed.figures.get(name) == value)
         }
         self._logged |= {(name, step) for name in new}
+        for name, value in new.items():
+            self.followed.history.setdefault(name, []).append((step, value))
         if new and not self._silent:
             self.metrics.log(new, step)
 

@@ -24,7 +24,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def asked(name: str, action: str, overrides: str = "", **given: Any) -> Asked:
     found = networks.find(name)
-    return Asked(found, found.action(action), overrides=parse_overrides(overrides), **{"device": "cpu", "results": Path("r"), **given})
+    return Asked(
+        found,
+        found.action(action),
+        overrides=parse_overrides(overrides),
+        **{"device": "cpu", "results": Path("r"), **given},
+    )
 
 
 def lines(answer: Answer, place: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """Our files of TAO networks against TAO's own schemas (nvidia-tao-core), action lists and launcher table.
 
-NGCRUN_TAO_SCHEMA names the folder that holds `nvidia_tao_core/`; `nox -s tao` provides it.
+NGCRUN_TAO_SCHEMA names the folder that holds `nvidia_tao_core/`; `nox -s tests` provides it.
 """
 
 import importlib
@@ -22,6 +22,9 @@ GIVEN = {name: f"/given/{name}" for name in networks.PLACEHOLDERS}
 # pointpillars). TensorFlow 2: NVIDIA/tao_tensorflow2_backend (GitHub), nvidia_tao_tf2/cv/*/scripts.
 ACTIONS = {
     "action_recognition": "train evaluate inference export",
+    "analytics": "analyze validate",  # nvidia-tao-ds 7.3.0; `kpi_analyze` compares predictions and is not offered
+    "annotations": "convert",  # and not `merge`, `slice`, `qa_to_llava_annotation`, `sparse4d_prepare`
+    "augmentation": "generate",
     "bevfusion": "dataset_convert train evaluate inference",
     "centerpose": "train evaluate inference export gen_trt_engine",
     "classification_pyt": "train evaluate inference export quantize distill gen_trt_engine",
@@ -58,13 +61,14 @@ ACTIONS = {
     "visual_changenet": "train evaluate inference export quantize gen_trt_engine",
 }
 
-# nvidia-tao 6.26.3 (the launcher), config.json, group `model`: tag of nvcr.io/nvidia/tao/tao-toolkit -> tasks
+# nvidia-tao 6.26.3 (the launcher), config.json, groups `model` and `dataset`: tag of nvcr.io/nvidia/tao/tao-toolkit -> tasks
 LAUNCHER = {
     "6.0.0-tf2": "classification_tf2 efficientdet_tf2",
     "5.5.0-pyt": "bevfusion",
     "6.26.3-pyt": "action_recognition centerpose classification_pyt clip deformable_detr dino depth_net grounding_dino"
     " mask_grounding_dino mask2former mal mae ml_recog nvdinov2 ocdnet ocrnet optical_inspection oneformer pointpillars"
     " pose_classification re_identification rtdetr segformer stylegan_xl visual_changenet sparse4d nvpanoptix3d",
+    "6.26.3-data-services": "augmentation annotations analytics",
 }
 UNLISTED = {"codetr", "dinov3", "radio", "segformer_old", "video_clip"}
 
@@ -85,7 +89,7 @@ EVERY = [networks.load(path) for path in sorted(networks.FOLDER.glob("*.yaml"))]
 def schema_folder():
     folder = os.environ.get("NGCRUN_TAO_SCHEMA", "")
     if not (Path(folder) / "nvidia_tao_core").is_dir():
-        pytest.skip("NGCRUN_TAO_SCHEMA does not name a folder with nvidia_tao_core; `nox -s tao` provides it")
+        pytest.skip("NGCRUN_TAO_SCHEMA does not name a folder with nvidia_tao_core; `nox -s tests` provides it")
     sys.path.append(folder)
     yield folder
     sys.path.remove(folder)

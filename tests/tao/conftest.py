@@ -22,10 +22,12 @@ class Step:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.metrics = folder / "metrics.jsonl"
+        self.key = ""
 
     def start(self, action: str, *words: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "NGCRUN_METRICS_FILE": str(self.metrics)}
         environment.pop("MLFLOW_TRACKING_URI", None)
+        environment |= {"NGCRUN_TAO_KEY": self.key} if self.key else {}
         argv = [sys.executable, "-m", f"runtime.tao.{action}", *words, "device=cpu"]
         return subprocess.Popen(
             argv, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -79,12 +79,27 @@ def test_a_training_that_is_stopped_goes_on_where_it_was(step: Step) -> None:
     assert abs(resumed[-1][1] - undisturbed[-1][1]) < 0.08  # the order of the batches after the restart is another
 
 
-def test_a_training_whose_node_dies_goes_on_where_it_was(step: Step) -> None:
+def test_a_training_whose_node_dies_goes_on_where_it_was_and_its_key_stays_secret(step: Step) -> None:
+    step.key = "sesame-7301"
     words = (*COMMON, "--spec_overrides=train.num_epochs=3", f"trained={step.folder / 'trained'}")
     process = step.start("train", *words)
     step.wait_for("train_loss", 1, process)
+    lines = [_command_line(folder) for folder in Path("/proc").glob("[0-9]*")]
+    assert any("classification_pyt" in line for line in lines)
+    assert not [line for line in lines if step.key in line]
     process.kill()
     process.communicate(timeout=60)
     out = step.run("train", *words)
+    files = [path for path in step.folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert [path.name for path in files if step.key.encode() in path.read_bytes()] == []
+    assert step.key not in out
     assert "resuming from model_epoch_00" in out
     assert [s for s, _ in step.logged("val_acc_1")] == [0, 1, 2]
+
+
+def _command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    except OSError:  # it has ended
+        return ""
