@@ -94,11 +94,6 @@ def both(*acts: Prepare) -> Prepare:
     return act
 
 
-def spec(text: str) -> Prepare:
-    """The network's own template with `text` behind it."""
-    return lambda at: (at / "spec.yaml").write_text(networks.find("classification_pyt").spec + text)
-
-
 def tf1_spec(old: str, new: str) -> Prepare:
     def act(at: Path) -> None:
         text = networks.find("detectnet_v2").spec
@@ -196,7 +191,7 @@ CASES = {
     "spec_with_an_object": case("train", "tao_train: spec='line 1, column 8': could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'; write a plain value there", spec="{}/spec.yaml", prepare=write("spec.yaml", "train: !!python/object/apply:os.system [ls]\n")),
     "spec_that_is_prototext": case("train", "tao_train: spec='line 5, column 19': is not YAML: could not find expected ':'; mend the file there", spec="{}/spec.txt", prepare=tf1_spec("random_seed", "random_seed")),
     "misspelled_key_at_depth_four": case("train", "tao_train: dataset.augmentation.random_flip.enabel (line 18)=True: is not a key of this spec; did you mean 'dataset.augmentation.random_flip.enable'?", spec_overrides=f"{SMALL} dataset.augmentation.random_flip.enabel=true"),
-    "misspelled_key_in_the_file": case("train", "tao_train: evaluate.chekpoint (line 34)='a': is not a key of this spec; did you mean 'evaluate.checkpoint'?", spec="{}/spec.yaml", prepare=spec("evaluate:\n  chekpoint: a\n")),
+    "misspelled_key_in_the_file": case("train", "tao_train: evaluate.chekpoint (line 3)='a': is not a key of this spec; did you mean 'evaluate.checkpoint'?", spec="{}/spec.yaml", prepare=write("spec.yaml", "# mine\nevaluate:\n  chekpoint: a\n")),
     "key_of_another_section": case("train", "tao_train: train.batch_size (line 33)=3: is not a key of this spec; did you mean 'dataset.batch_size'?", spec_overrides=f"{SMALL} train.batch_size=3"),
     "wrong_type": case("train", "tao_train: train.num_epochs (line 26)='three': is not a whole number; write a whole number, such as 10", spec_overrides=f"{SMALL} train.num_epochs=three"),
     "wrong_type_list": case("train", "tao_train: train.gpu_ids (line 25)=0: is not a list; write a list, such as [0]", spec_overrides=f"{SMALL} train.gpu_ids=0"),

@@ -79,13 +79,8 @@ def test_train_evaluate_inference_and_export_go_hand_in_hand(place: Path, capsys
         "monitor": "val_acc_1",
         "epochs": 3,
     }
-    assert [p.name for p in sorted((place / "out").iterdir())] == [
-        "log.txt",
-        "metrics.json",
-        "model.json",
-        "spec.yaml",
-        "train",
-    ]
+    names = {p.name for p in (place / "out").iterdir()} - {"curves.png"}  # drawn where matplotlib is
+    assert names == {"log.txt", "metrics.json", "model.json", "spec.yaml", "train"}
     (place / "metrics.jsonl").unlink()
     assert step("evaluate", place, checkpoint=place / "out", report=place / "report") == 0
     assert logged(place) == [("test_acc_1", 0, 0.84)]

@@ -31,6 +31,8 @@ TEXTS = [
     ("RuntimeError: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver", DRIVER),
     ("CUDA error: forward compatibility was attempted on non supported HW", DRIVER),
     ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "this build of CUDA code does not support the GPU; take a GPU or an image that match (`ngcrun doctor`)"),
+    ('docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].', "docker has no NVIDIA runtime; install the NVIDIA Container Toolkit (`ngcrun doctor` says what is here)"),
+    ("Exception: Docker pull failed. Please login and try again.", "the image could not be pulled; check the login (docker login nvcr.io), the network and the disk"),
     ("RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU", NO_GPU),
     ("ImportError: libcuda.so.1: cannot open shared object file: No such file or directory", NO_GPU),
     ("RuntimeError: DataLoader worker (pid 71) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory.", LOADER),
