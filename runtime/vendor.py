@@ -63,11 +63,17 @@ def running(  # noqa: PLR0913 - what a process has
 
 
 def stop(process: subprocess.Popen[bytes], grace_s: float = 8.0) -> None:
-    """SIGTERM to the process group, SIGKILL after `grace_s` seconds; returns when it is gone."""
+    """SIGTERM to the process group, SIGKILL after `grace_s` seconds; returns when it is gone.
+
+    The grace is the whole group's: a launcher may end at once while what it launched still saves its work.
+    """
     if process.poll() is None:
+        until = time.monotonic() + grace_s
         signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
+        while process.poll() is not None and _group_exists(process.pid) and time.monotonic() < until:
+            time.sleep(0.05)
     signal_group(process.pid, signal.SIGKILL)  # also what the program itself left behind in its group
     process.wait()
     until = time.monotonic() + LAST_BREATH_S
