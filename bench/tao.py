@@ -85,7 +85,7 @@ def _bare(folder: Path, tao: Path) -> float:
         .replace("${dataset}", str(DIGITS / "images"))
         .replace("${results}", str(folder))
     )
-    (folder / "spec.yaml").write_text(text.replace("num_epochs: 6", "num_epochs: 3"))
+    (folder / "spec.yaml").write_text(text.replace("num_epochs: 5", "num_epochs: 3"))
     environment = {
         **os.environ, "PATH": f"{tao / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(CPU_SHIM), "NGCRUN_TAO_CPU": "1",
         "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(os.cpu_count()),
