@@ -124,9 +124,7 @@ def test_a_network_runs_in_the_image_that_the_launcher_names():
     for network in (n for n in EVERY if n.dialect == "yaml" and n.image != "tao-tf1"):
         expected = tags.get(network.name, "6.26.3-pyt")
         assert rows[network.image]["tag"] == expected, network.name
-    assert {n.name for n in EVERY if n.dialect == "yaml" and n.image != "tao-tf1"} - set(
-        tags
-    ) == UNLISTED
+    assert {n.name for n in EVERY if n.dialect == "yaml" and n.image != "tao-tf1"} - set(tags) == UNLISTED
 
 
 def test_a_network_that_the_launcher_does_not_list_says_so():

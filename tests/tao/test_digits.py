@@ -49,7 +49,10 @@ def _answers_like_tao(onnx: Path, rows: list[list[str]]) -> float:
     mean, spread = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     agree = 0
     for name, label, *_ in rows:
-        pixels = np.asarray(Image.open(name).convert("RGB"), dtype=np.float32) / 255
+        pixels = (
+            np.asarray(Image.open(name).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR), dtype=np.float32)
+            / 255
+        )
         batch = ((pixels - mean) / spread).transpose(2, 0, 1)[None].astype(np.float32)
         scores = session.run(None, {session.get_inputs()[0].name: batch})[0]
         agree += names[int(np.argmax(scores))] == label
