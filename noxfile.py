@@ -216,7 +216,7 @@ def _tao_headline(outputs: Path) -> str:
     return (
         f"\nhandwritten digits: {accuracy['trained']:.1f} percent of 200 right (ResNet-34), "
         f"{accuracy['distilled']:.1f} percent distilled into a ResNet-18\n"
-        f"tritonserver answered {'exactly' if worst == 0 else f'within {worst:.1g} of what'} the exported model answers"
+        f"tritonserver answered {'exactly as' if worst == 0 else f'within {worst:.1g} of'} the exported model"
     )
 
 
