@@ -95,7 +95,10 @@ def _figures(path: Path) -> dict[str, float]:
 
 
 def _pictures(output: Path) -> list[Path]:
-    return sorted(output.rglob("*.png"), key=lambda path: (len(path.parts), path))[:4] if output.is_dir() else []
+    """A step's own pictures, which lie on top; else the first ones that a tool wrote somewhere below."""
+    if not output.is_dir():
+        return []
+    return sorted(output.glob("*.png"))[:4] or sorted(output.rglob("*.png"))[:4]
 
 
 def _plot(path: Path) -> str:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from runtime.metrics import Metrics
 from runtime.tao.checkpoint import CARD, SUFFIXES
 from runtime.tao.network import Action, Network
+from runtime.tao.pictures import SHOWN, draw_curves, labelled, make_preview
 from runtime.tao.status import Followed
 
-PICTURES = 12  # of predictions, in the preview
-TILE = 240  # pixels a side
 _IMAGES = (".png", ".jpg", ".jpeg")
 
 
@@ -36,9 +34,9 @@ def collect(network: Network, action: Action, results: Path, followed: Followed,
     _write(results / CARD, card)
     _write(results / "metrics.json", followed.figures)
     pictures = sorted(p for p in results.rglob("*") if p.suffix.lower() in _IMAGES)
-    preview = make_preview(pictures, results / "preview.png") if len(pictures) > 1 else None
+    preview = make_preview(labelled(results) or [(p, p.name) for p in pictures], results / "preview.png")
     curves = draw_curves(followed.history, results / "curves.png")
-    for path in [preview, curves, results / CARD, *([] if len(pictures) > PICTURES else pictures)]:
+    for path in [preview, curves, results / CARD, *([] if len(pictures) > SHOWN else pictures)]:
         if path is not None:
             metrics.artifact(path)
     status = status_file(results, action)
@@ -56,53 +54,6 @@ def model_file(network: Network, action: Action, results: Path) -> Path | None:
                 real = path.resolve()
                 return real if real.is_relative_to(results.resolve()) else path
     return None
-
-
-def make_preview(pictures: Iterable[Path], target: Path) -> Path | None:
-    """A sheet of the first pictures, four a row; None without Pillow, or when none opens."""
-    try:
-        from PIL import Image
-    except ImportError:
-        return None
-    tiles = []
-    for path in list(pictures)[:PICTURES]:
-        try:
-            with Image.open(path) as image:
-                tile = image.convert("RGB")
-        except OSError:
-            continue
-        tile.thumbnail((TILE, TILE))
-        tiles.append(tile)
-    if not tiles:
-        return None
-    rows = -(-len(tiles) // 4)
-    sheet = Image.new("RGB", (min(4, len(tiles)) * TILE, rows * TILE), "white")
-    for index, tile in enumerate(tiles):
-        sheet.paste(tile, (index % 4 * TILE, index // 4 * TILE))
-    sheet.save(target)
-    return target
-
-
-def draw_curves(history: Mapping[str, Sequence[tuple[int, float]]], target: Path) -> Path | None:
-    """Each metric over the epochs, a plot each; None without matplotlib, or when nothing has two points."""
-    curves = {name: points for name, points in sorted(history.items()) if len(points) > 1}
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
-    if not curves:
-        return None
-    columns = min(3, len(curves))
-    rows = -(-len(curves) // columns)
-    figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
-    for axes, (name, points) in zip(figure.subplots(rows, columns, squeeze=False).flat, curves.items(), strict=False):
-        axes.plot([step for step, _ in points], [value for _, value in points], marker="o", markersize=3)
-        axes.set(title=name, xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    for axes in figure.axes[len(curves) :]:
-        axes.set_visible(False)
-    figure.savefig(target)
-    return target
 
 
 def _write(path: Path, value: Any) -> None:
