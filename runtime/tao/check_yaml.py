@@ -208,8 +208,10 @@ def leaves(node: Tree, key: Key = ()) -> Iterator[tuple[Key, Tree]]:
 
 
 def _limits(node: Tree, value: Any, where: str) -> Iterator[Finding]:
-    options = [o.strip() for o in str(node.get("options", "")).strip("[]").split(",") if o.strip()]
-    if options and not isinstance(value, dict | list) and str(value) not in [o.strip("'\"") for o in options]:
+    # "a,b", "['a', 'b']" and "KL (KL divergence), CE (...)" all stand in NVIDIA's metadata
+    options = [o.partition(" (")[0].strip(" '\"\n") for o in str(node.get("options", "")).strip("[]").split(",")]
+    options = [option for option in options if option]
+    if options and not isinstance(value, dict | list) and str(value) not in options:
         close = difflib.get_close_matches(str(value), options, n=1)
         todo = f"did you mean {close[0]!r}? " if close else ""
         yield finding.warning(where, value, "is none of TAO's options", f"{todo}options: {', '.join(options)}")
