@@ -44,7 +44,7 @@ def _start(one: Network) -> str:
     if "requires the following argument: -e/--experiment_spec_file" in said:
         return "starts"
     errors = re.findall(r"^(?:\w+\.)*(\w*Error: .+)$", said, re.MULTILINE)
-    return errors[-1].split(" (/")[0][:120] if errors else f"exit status {done.returncode}"
+    return errors[-1].split(" (")[0].split(". ")[0] if errors else f"exit status {done.returncode}"
 
 
 def test_the_table_of_what_runs_on_a_cpu_is_true() -> None:

@@ -130,7 +130,7 @@ TREES = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(TREES, SCALARS, st.booleans(), st.randoms())
 def test_any_value_of_any_tree_can_be_set_and_the_other_lines_stay(
     tree: dict[str, Any], value: object, flow: bool, random: Any
@@ -138,7 +138,7 @@ def test_any_value_of_any_tree_can_be_set_and_the_other_lines_stay(
     text = yaml.safe_dump(tree, default_flow_style=flow, sort_keys=False, allow_unicode=True)
     key = random.choice(sorted(tree))
     changed = set_value(text, key, value)
-    assert yaml.safe_load(changed) == {**tree, key: value} or isinstance(value, float)
+    assert yaml.safe_load(changed) == {**yaml.safe_load(text), key: value} or isinstance(value, float)
     if not flow and not isinstance(tree[key], dict | list | str):
         before, after = text.splitlines(), changed.splitlines()
         assert len(before) == len(after)
