@@ -3,8 +3,8 @@
 `python -m runtime.tao.env NAME` makes one in the cache and prints its folder:
 
 - `schema`: nvidia-tao-core and nvidia-tao-deploy as files, for checks and `ngcrun tao spec` (2 MB, any Python).
-- `cpu`: nvidia-tao-pytorch with all it imports, for `device=cpu` (7.8 GB, Python 3.12).
-- `ds`: nvidia-tao-ds with DALI, for the data services (1.4 GB, Python 3.12).
+- `cpu`: nvidia-tao-pytorch with all it imports, for `device=cpu` (8 GB, Python 3.12).
+- `ds`: nvidia-tao-ds with DALI, for the data services (1.6 GB, Python 3.12).
 - `launcher`: the `tao` launcher, which excludes a current tritonclient (its urllib3 is below 2).
 """
 
@@ -26,7 +26,7 @@ TAO = "7.3.0"
 UV = "uv==0.13.9"
 PINS = Path(__file__).parent / "conf" / "env"
 SCHEMA = (f"nvidia-tao-core=={TAO}", f"nvidia-tao-deploy=={TAO}")
-SIZES = {"schema": "2 MB", "cpu": "a download of 3.5 GB", "ds": "a download of 700 MB", "launcher": "20 MB"}
+SIZES = {"schema": "2 MB", "cpu": "8 GB on disk", "ds": "1.6 GB on disk", "launcher": "23 MB"}
 VARIABLES = {"schema": "NGCRUN_TAO_SCHEMA", "cpu": "NGCRUN_TAO_ENV", "ds": "NGCRUN_TAO_DS_ENV",
              "launcher": "NGCRUN_TAO_LAUNCHER_ENV"}  # fmt: skip
 

@@ -148,5 +148,5 @@ def test_without_the_environment_the_way_to_make_it_is_told(tmp_path: Path) -> N
         program.find(found, found.action("analyze"), device="cpu", environ=environ)
     assert str(caught.value) == (
         "network='analytics': TAO's program 'analytics' is not on this machine; make the environment: "
-        "python -m runtime.tao.env ds (a download of 700 MB), or set NGCRUN_TAO_DS_ENV"
+        "python -m runtime.tao.env ds (1.6 GB on disk), or set NGCRUN_TAO_DS_ENV"
     )
