@@ -78,13 +78,25 @@ def perform(action_name: str, ports: Any, metrics: Metrics, results: Path, kept:
     metrics.tags({"tao.network": job.network.name, "tao.action": action_name})
     with state.locked(kept) if kept else contextlib.nullcontext(), _log_kept(job):
         resumed = state.restore(kept, results, job.network, action_name) if kept else None
-        if resumed is not None:
+        if kept and resumed is not None:
+            if state.spec_changed(kept, _spec_of(job)):
+                print("warning: state: the earlier start had another spec; this one takes its own", file=sys.stderr)
             print(f"resuming from {resumed.name}, kept by an earlier start", flush=True)
         followed = _run(job, metrics, resumed)
     if program.node_rank(os.environ) > 0:
         raise OutputsElsewhere("node 0 of this job writes the outputs")
     collect(job.network, job.action, results, followed, metrics)
     shutil.move(job.log, results / "log.txt")
+
+
+def _spec_of(job: Job) -> str:
+    """The spec without the folder that this start alone works in."""
+    return job.answer.text.replace(str(job.results), "${results}")
+
+
+def _mirror(job: Job) -> state.Mirror:
+    assert job.kept is not None  # noqa: S101 - asked by the caller; narrows for mypy
+    return state.Mirror(job.results, job.kept, job.network, job.action.name, _spec_of(job))
 
 
 def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> Job:
@@ -174,7 +186,7 @@ def _follow(job: Job, command: Command, metrics: Metrics, *, skip: bool) -> tupl
     """Start TAO and stay with it: its log on the screen, its status in the metrics, its checkpoints in `kept`."""
     follower = Follower(status_file(job.results, job.action), metrics, skip=skip)
     console = Console(job.log, os.environ.get(spec_text.KEY_VARIABLE, ""))
-    mirror = state.Mirror(job.results, job.kept, job.network, job.action.name) if job.kept else None
+    mirror = _mirror(job) if job.kept else None
     environment = program.without_empty(command.environment(os.environ))
     try:
         with (

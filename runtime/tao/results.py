@@ -34,7 +34,8 @@ def collect(network: Network, action: Action, results: Path, followed: Followed,
     _write(results / CARD, card)
     _write(results / "metrics.json", followed.figures)
     pictures = sorted(p for p in results.rglob("*") if p.suffix.lower() in _IMAGES)
-    preview = make_preview(labelled(results) or [(p, p.name) for p in pictures], results / "preview.png")
+    sheet = results / "preview.png"
+    preview = make_preview(labelled(results), sheet) or make_preview([(p, p.name) for p in pictures], sheet)
     curves = draw_curves(followed.history, results / "curves.png")
     for path in [preview, curves, results / CARD, *([] if len(pictures) > SHOWN else pictures)]:
         if path is not None:

@@ -21,6 +21,7 @@ from runtime.errors import BadInput
 from runtime.tao.network import Network
 
 CARD = "state.json"
+SPEC = "spec"
 KEPT = 2  # checkpoints: the last, and the one before in case the last turns out to be cut short
 _SUFFIXES = (".pth", ".ckpt", ".hdf5", ".tlt", ".ckzip")
 
@@ -89,6 +90,12 @@ def restore(state: Path, results: Path, network: Network, action: str) -> Path |
     return kept[-1]
 
 
+def spec_changed(state: Path, spec: str) -> bool:
+    """Whether the kept checkpoints come from another spec than this text, which has `${results}` for the folder."""
+    kept = state / SPEC
+    return kept.is_file() and kept.read_text(encoding="utf-8") != spec
+
+
 def _card(state: Path) -> dict[str, Any] | None:
     """What the state is of; None when nothing was kept, or its card was cut short (the training begins anew)."""
     try:
@@ -111,8 +118,8 @@ def is_whole(file: Path) -> bool:
 class Mirror:
     """Copies what a training has finished to `state`; call it now and then."""
 
-    def __init__(self, results: Path, state: Path, network: Network, action: str) -> None:
-        self.results, self.state, self.network, self.action = results, state, network, action
+    def __init__(self, results: Path, state: Path, network: Network, action: str, spec: str) -> None:
+        self.results, self.state, self.network, self.action, self.spec = results, state, network, action, spec
         self._sizes: dict[Path, int] = {}
 
     def __call__(self, *, final: bool = False) -> None:
@@ -138,6 +145,7 @@ class Mirror:
             _place(status, self.state / status.relative_to(self.results), link=False)
         if not names:
             return
+        (self.state / SPEC).write_text(self.spec, encoding="utf-8")
         known = {"network": self.network.name, "action": self.action, "checkpoints": names}
         partial = self.state / f".{CARD}"
         partial.write_text(json.dumps(known) + "\n", encoding="utf-8")

@@ -228,6 +228,20 @@ def test_a_training_that_is_stopped_goes_on_from_its_last_checkpoint(place: Path
     assert left_over(place, KNOWN) == ["out"]
 
 
+def test_going_on_with_another_spec_is_told(place: Path) -> None:
+    words = [f"--trained={place / 'out'}", f"--state={place / 'state'}"]
+    process = started(place, "train", *words, FAKE_TAO_EPOCH_S="0.8")
+    wait_for((place / "state" / "state.json").is_file)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    again = started(place, "train", *words, f"--spec_overrides={SMALL} train.optim.lr=0.002")
+    _, err = again.communicate(timeout=20)
+    assert (again.returncode, err) == (
+        0,
+        "warning: state: the earlier start had another spec; this one takes its own\n",
+    )
+
+
 def test_a_stopped_training_leaves_no_process(place: Path) -> None:
     process = started(place, "train", f"--trained={place / 'out'}", FAKE_TAO_EPOCH_S="5")
     wait_for(lambda: [line for line in command_lines() if b"work.py" in line and str(place).encode() in line])
