@@ -213,7 +213,9 @@ def _hydra_compose(component: Component, request: Request, values: Mapping[str, 
     _store(component.name, ports)
     # Hydra takes no null for a group: an absent one is absent by default, or its default is deleted.
     absent = [n for n, v in values.items() if v is None and isinstance(ports[n].marker, Group)]
-    lines = [f"{n}={_hydra_literal(ports[n], v)}" for n, v in values.items() if n not in absent]
+    # The text ??? is OmegaConf's mark for a missing value, quoted or not: it goes past Hydra.
+    marks = {n: v for n, v in values.items() if str(v) == "???"}
+    lines = [f"{n}={_hydra_literal(ports[n], v)}" for n, v in values.items() if n not in absent and n not in marks]
     lines += [f"~{n}" for n in absent if ports[n].default is not None] + request.inner
     where = request.config_dir
     try:
@@ -221,7 +223,7 @@ def _hydra_compose(component: Component, request: Request, values: Mapping[str, 
             filled = OmegaConf.to_object(hydra_compose(config_name=component.name, overrides=lines))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput.of("config", str(where or component.name), _first_line(error), _way_out(component)) from error
-    config = dict(vars(filled))
+    config = dict(vars(filled)) | marks
     for name, group in _groups(ports).items():
         if isinstance(config[name], dict):
             todo = f"begin the file with `defaults: [{next(iter(group.options))}, _self_]`"

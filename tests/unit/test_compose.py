@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runtime.component import Group, Output, component
@@ -52,6 +52,7 @@ def test_outer_quotes_of_an_override_are_hydras() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+@example("???")
 def test_any_text_survives_hydra(value: str) -> None:
     assert filled(f"--text={value}").text == value
 
