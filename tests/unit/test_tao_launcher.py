@@ -60,7 +60,7 @@ def test_a_network_that_the_launcher_has_not_is_refused(environ: dict[str, str])
 def test_without_the_launcher_the_way_to_make_it_is_told(environ: dict[str, str], tmp_path: Path) -> None:
     environ["NGCRUN_TAO_LAUNCHER_ENV"] = str(tmp_path / "none")
     assert lines("dino", "train", environ)[0] == (
-        f"--via='launcher': there is no {tmp_path}/none/bin/tao; make it: python -m runtime.tao.env launcher (20 MB)"
+        f"--via='launcher': there is no {tmp_path}/none/bin/tao; make it: python -m runtime.tao.env launcher (23 MB)"
     )
 
 
