@@ -273,11 +273,3 @@ def _gaps(tree: Tree, merged: Mapping[str, Any], action: str) -> Iterator[Findin
             description = str(node.get("description") or "TAO has no default").split("\n")[0].strip().rstrip(".")
             make = finding.error if key[0] == action else finding.warning
             yield make(".".join(key), None, "is missing", f"give {'.'.join(key)}=VALUE: {description}")
-
-
-def value_of(tree: Tree, values: Mapping[str, Any], dotted: str) -> Any:
-    """A value with TAO's default behind it."""
-    key = tuple(dotted.split("."))
-    given = lookup(values, key)
-    node = at(tree, key)
-    return given if given is not None or node is None else node.get("default")

@@ -131,15 +131,20 @@ def _usual(found: network.Network, spec: Path) -> str:
     """The action that a spec is most likely for: `train`; of a TF1 network, the one whose message it fits best."""
     if found.dialect == "yaml" or not found.schema:
         return "train" if "train" in found.actions else next(iter(found.actions))
-    from runtime.tao import check_prototext, schema, spec_text
+    from runtime.tao import schema, spec_text
 
     folder, text = schema.package_folder(os.environ, "nvidia_tao_deploy"), spec_text.read_user_spec(spec)
-    mistakes = {}
-    for action in sorted(found.actions.values(), key=lambda a: a.name != "train"):
-        if action.message:
-            tree = check_prototext.descriptor(found.schema, folder, action.message)
-            mistakes[action.name] = sum(not f.warning for f in check_prototext.check(tree, text))
+    actions = sorted(found.actions.values(), key=lambda a: a.name != "train")
+    mistakes = {a.name: _mistakes(found, a, folder, text) for a in actions if a.message}
     return min(mistakes, key=lambda name: mistakes[name])
+
+
+def _mistakes(found: network.Network, action: network.Action, folder: Path, text: str) -> int:
+    """How many errors a text has as the spec of an action of a TF1 network."""
+    from runtime.tao import check_prototext
+
+    tree = check_prototext.descriptor(found.schema, folder, action.message)
+    return sum(not f.warning for f in check_prototext.check(tree, text))
 
 
 _PATHS = ("dataset", "checkpoint", "pretrained")
@@ -172,14 +177,10 @@ def _migrate_spec(path: Path, given: dict[str, str]) -> Migration:
 
 def _recognise(path: Path, text: str, folder: Path) -> network.Network:
     """The TF1 network whose message has the most fitting fields; raises `BadInput` when two fit alike."""
-    from runtime.tao import check_prototext
-
     mistakes: dict[int, list[network.Network]] = {}
     for one in (network.find(n) for n in network.names()):
         if one.dialect == "prototext" and one.schema and "train" in one.actions:
-            tree = check_prototext.descriptor(one.schema, folder, one.actions["train"].message)
-            errors = sum(not f.warning for f in check_prototext.check(tree, text))
-            mistakes.setdefault(errors, []).append(one)
+            mistakes.setdefault(_mistakes(one, one.actions["train"], folder, text), []).append(one)
     best = mistakes[min(mistakes)]
     schemas = {one.schema for one in best}
     if len(schemas) > 1:

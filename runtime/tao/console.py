@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -86,4 +85,6 @@ def _print(text: str, end: str = "\n") -> None:
     try:
         print(text, end=end, flush=True)
     except OSError:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
+        from runtime.local.screen import deafen
+
+        deafen(sys.stdout)

@@ -146,8 +146,7 @@ def _startable(asked: Asked) -> Iterator[finding.Finding]:
 def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
     name = "spec.yaml" if job.network.dialect == "yaml" else "spec.txt"
     spec = job.results / name
-    text = job.answer.text.encode()
-    spec.write_bytes(text)
+    spec.write_bytes(job.answer.text.encode())
     run = Run(
         job.network, job.action, spec, job.results, job.answer.given, job.asked.device,
         load_objects=resumed is not None or _loads_objects(job.answer), has_key=job.asked.has_key,
@@ -158,7 +157,7 @@ def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
         followed, status = _follow(job, command, metrics, skip=resumed is not None)
     # On several nodes TAO rewrites the file that it was given. Ours will stand elsewhere than where TAO wrote, and the
     # same run gives the same bytes: as a spec it can be given again.
-    spec.write_bytes(text.replace(str(job.results).encode(), b"${results}"))
+    spec.write_bytes(_spec_of(job).encode())
     _redact(job.log)
     _judge(job, status, followed)
     metrics.artifact(spec)

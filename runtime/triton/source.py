@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
+from runtime.tao.checkpoint import CARD
 from runtime.triton.model_config import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PORT = "model"
-CARD = "model.json"
 FEATURES, SAMPLE = "features.json", "sample.parquet"
 
 Arrays = Mapping[str, "NDArray[Any]"]
@@ -79,8 +79,6 @@ def open_model(folder: Path, *, file: str | None = None, trust_pickle: bool = Fa
 
 def find_file(folder: Path, file: str | None = None) -> tuple[Path, str]:
     """The one model file of a folder and its kind."""
-    if folder.is_file():
-        folder, file = folder.parent, folder.name
     folder = _named_by_card(folder) if file is None else folder
     if folder.is_file():
         folder, file = folder.parent, folder.name
