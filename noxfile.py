@@ -21,8 +21,8 @@ ROOT = Path(__file__).parent
 CACHE = ROOT / ".cache"
 PINS = ROOT / ".ci" / f"pins-{sys.version_info.major}.{sys.version_info.minor}.txt"
 TRITON = CACHE / f"triton-py{sys.version_info.major}.{sys.version_info.minor}"
-# azure-ai-ml in an environment of its own: it wants older storage libraries than azureml-mlflow does.
-AZURE_AI_ML = "azure-ai-ml==1.35.2"
+# azure-ai-ml and azureml-mlflow want older libraries than the rest does: an environment of their own, for tests.
+AZUREML = CACHE / f"azureml-py{sys.version_info.major}.{sys.version_info.minor}"
 
 # They exclude each other's requirements; NeMo-Run 0.11.1 does not import with the newest leptonai.
 PEERS = {
@@ -34,7 +34,7 @@ PEERS = {
 # It looks for uv whatever the backend, and says so to people who never asked for it.
 logging.getLogger("nox").addFilter(lambda record: "uv binary not found" not in record.getMessage())
 
-nox.options.sessions = ["lint", "types", "tests", "specs", "docs", "e2e"]
+nox.options.sessions = ["lint", "types", "tests", "specs", "docs", "e2e", "azureml"]
 nox.options.default_venv_backend = "none"
 
 
@@ -82,6 +82,12 @@ def _tao(session: nox.Session, *names: str) -> dict[str, str]:
     return made | {"NGCRUN_TAO_SCHEMA": os.environ.get("NGCRUN_TAO_SCHEMA", str(CACHE / "tao-schema"))}
 
 
+def _azureml(session: nox.Session) -> dict[str, str]:
+    """The environment that holds ngcrun[azureml]; tests start it as a user would, as a process."""
+    _environment(session, AZUREML, ["-e", ".[azureml]"])
+    return {"NGCRUN_AZURE_PYTHON": _bin(AZUREML)}
+
+
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
     session.run(_bin(ROOT / ".venv"), "-m", "pytest", *arguments, *session.posargs, env=env or {}, external=True)
 
@@ -105,9 +111,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Unit and contract tests, on a real tritonserver and azure-ai-ml's own loader."""
     _work(session, dev=True)
-    env = _triton(session) | _tao(session)
-    _environment(session, CACHE / "azure-ai-ml", [AZURE_AI_ML])
-    _pytest(session, "tests/unit", "tests/contract", env=env | {"NGCRUN_AZURE_PYTHON": _bin(CACHE / "azure-ai-ml")})
+    _pytest(session, "tests/unit", "tests/contract", env=_triton(session) | _tao(session) | _azureml(session))
 
 
 @nox.session
@@ -115,6 +119,13 @@ def specs(session: nox.Session) -> None:
     """The committed AzureML specs agree with the components."""
     _work(session, dev=True)
     session.run(_bin(ROOT / ".venv", "ngcrun"), "specs", "--check", external=True)
+
+
+@nox.session
+def azureml(session: nox.Session) -> None:
+    """`ngcrun azureml` with the real SDK, over TLS, against the stand-in for Azure in tests/fakes/azure."""
+    _work(session, dev=True)
+    _pytest(session, "tests/azureml", env=_azureml(session))
 
 
 @nox.session

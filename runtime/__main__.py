@@ -37,6 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     tao = commands.add_parser("tao", help="TAO: networks, specs, checks, runs", prefix_chars="\0", add_help=False)
     tao.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
+    azureml = commands.add_parser(
+        "azureml", help="Azure Machine Learning: publish, submit, deploy", prefix_chars="\0", add_help=False
+    )
+    azureml.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     commands.add_parser("doctor", help="what this machine can run, and why not")
     return parser
 
@@ -168,6 +172,12 @@ def _tao(arguments: argparse.Namespace) -> int:
     return cli.main(arguments.words)
 
 
+def _azureml(arguments: argparse.Namespace) -> int:
+    from runtime.azureml import cli
+
+    return cli.main(arguments.words)
+
+
 _HANDLERS = {
     "list": _list,
     "show": _show,
@@ -175,6 +185,7 @@ _HANDLERS = {
     "pipeline": _pipeline,
     "specs": _specs,
     "tao": _tao,
+    "azureml": _azureml,
     "doctor": _doctor,
 }
 

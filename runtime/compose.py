@@ -191,7 +191,7 @@ def _check_field(ports: Mapping[str, Port], values: Mapping[str, Any], word: str
         OmegaConf.update(OmegaConf.structured(option), path, override.value(), merge=True)
     except (HydraException, OmegaConfBaseException) as error:
         return [
-            Problem(key, text, _first_line(error), f"it takes {_kind(option, path)}; quote , = [ ] {{ }} ( ) for Hydra")
+            Problem(key, text, first_line(error), f"it takes {_kind(option, path)}; quote , = [ ] {{ }} ( ) for Hydra")
         ]
     return []
 
@@ -222,7 +222,7 @@ def _hydra_compose(component: Component, request: Request, values: Mapping[str, 
         with _search_path(where):
             filled = OmegaConf.to_object(hydra_compose(config_name=component.name, overrides=lines))
     except (HydraException, OmegaConfBaseException) as error:
-        raise BadInput.of("config", str(where or component.name), _first_line(error), _way_out(component)) from error
+        raise BadInput.of("config", str(where or component.name), first_line(error), _way_out(component)) from error
     config = dict(vars(filled)) | marks
     for name, group in _groups(ports).items():
         if isinstance(config[name], dict):
@@ -240,7 +240,7 @@ def _search_path(folder: Path | None) -> Any:
     return initialize_config_dir(config_dir=str(folder.resolve()), version_base="1.3")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Hydra wraps: the deepest cause says what is wrong, the wrappers repeat the command."""
     while error.__cause__ is not None:
         error = error.__cause__

@@ -1,0 +1,1 @@
+"""Azure Machine Learning: publish, submit, deploy. The only folder that imports azure.*, and only inside functions."""
