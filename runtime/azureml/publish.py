@@ -1,4 +1,4 @@
-"""`ngcrun azureml publish`: plan, then create what is missing, what is needed first; repeating it goes on or does nothing."""
+"""`ngcrun azureml publish`: plan, then create what is missing, what is needed first; repeating it goes on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def command(names: Sequence[str], settings: Settings, target: str, *, dry_run: b
     return publish(wanted, settings, target, root, dry_run=dry_run, lock_file=lock)
 
 
-def publish(
+def publish(  # noqa: PLR0913 - one a flag of the command line
     wanted: Mapping[str, Asset],
     settings: Settings,
     target: str,
@@ -69,8 +69,8 @@ def publish(
         f"{target}: {done} created, {kept} unchanged, {len(failed)} failed in {time.monotonic() - started:.1f} s"
     )
     if failed:
-        raise ToolFailed(f"publish: {len(failed)} of {len(todo)} were not created; run the same command again, it goes on",
-                         tail="\n".join(f"{k}: {why}" for k, why in failed.items()))  # fmt: skip
+        what = f"publish: {len(failed)} of {len(todo)} were not created; run the same command again, it goes on"
+        raise ToolFailed(what, tail="\n".join(f"{k}: {why}" for k, why in failed.items()))
     return 0
 
 
