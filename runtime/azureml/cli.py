@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from runtime.azureml.config import Settings, read
 from runtime.errors import BadInput
@@ -30,17 +31,78 @@ def build_parser() -> argparse.ArgumentParser:
     promote.add_argument("--from", dest="source", help="check first that it is all there: registry:NAME")
     promote.add_argument("--to", required=True, help="registry:NAME")
     promote.add_argument("--dry-run", action="store_true", help="show the plan, change nothing")
-    for command in (whoami, publish, promote):
+    _job_parsers(commands)
+    for command in commands.choices.values():
         command.add_argument("words", nargs="*", metavar="NAME | key=value")
     return parser
+
+
+def _job_parsers(commands: Any) -> None:
+    submit = commands.add_parser("submit", help="send a pipeline, the file that `ngcrun pipeline` runs here")
+    submit.add_argument("file", type=Path)
+    submit.add_argument("--name", help="the job's name (default: made up; the same name never makes a second job)")
+    submit.add_argument("--follow", action="store_true", help="show states, logs and figures until it ends")
+    submit.add_argument("--cancel-on-interrupt", action="store_true", help="with --follow: Ctrl-C cancels the job")
+    submit.add_argument("--create-compute", action="store_true", help="make the clusters that are not there")
+    submit.add_argument("--cost", action="store_true", help="show what it needs and costs at most")
+    submit.add_argument("--queue-time", action="store_true", help="show the nodes that it will wait for")
+    submit.add_argument("--dry-run", action="store_true", help="check, show what it needs, send nothing")
+    follow = commands.add_parser("follow", help="states, logs and figures of a job until it ends")
+    follow.add_argument("job")
+    follow.add_argument("--cancel-on-interrupt", action="store_true", help="Ctrl-C cancels the job")
+    cancel = commands.add_parser("cancel", help="cancel a job")
+    cancel.add_argument("job")
+    download = commands.add_parser("download", help="outputs and logs of a job")
+    download.add_argument("job")
+    download.add_argument("--into", type=Path, default=None, help="folder (default: ./downloads/JOB)")
+    compute = commands.add_parser("compute", help="clusters: create NAME, show NAME, list, sizes, delete NAME")
+    compute.add_argument("verb", choices=("create", "show", "list", "sizes", "delete"))
 
 
 def main(words: Sequence[str]) -> int:
     """Run one `ngcrun azureml` command; returns its exit status. Raises our own errors."""
     arguments = build_parser().parse_args(list(words))
+    if arguments.command == "submit":
+        return _submit(arguments)
     names = [w for w in arguments.words if "=" not in w]
     settings = read([w for w in arguments.words if "=" in w], folder=arguments.config_dir)
     return _HANDLERS[arguments.command](arguments, names, settings)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from runtime.azureml import submit
+    from runtime.local.document import load
+
+    no_names([w for w in arguments.words if "=" not in w])
+    ours, inputs = submit.split(arguments.words, load(arguments.file))
+    return submit.command(arguments.file, read(ours, folder=arguments.config_dir), inputs, arguments)
+
+
+def _follow(arguments: argparse.Namespace, names: list[str], settings: Settings) -> int:
+    from runtime.azureml import jobs
+
+    no_names(names)
+    return jobs.follow(settings, arguments.job, cancel=arguments.cancel_on_interrupt)
+
+
+def _cancel(arguments: argparse.Namespace, names: list[str], settings: Settings) -> int:
+    from runtime.azureml import jobs
+
+    no_names(names)
+    return jobs.cancel(settings, arguments.job)
+
+
+def _download(arguments: argparse.Namespace, names: list[str], settings: Settings) -> int:
+    from runtime.azureml import jobs
+
+    no_names(names)
+    return jobs.download(settings, arguments.job, arguments.into or Path("downloads") / arguments.job)
+
+
+def _compute(arguments: argparse.Namespace, names: list[str], settings: Settings) -> int:
+    from runtime.azureml import compute_command
+
+    return compute_command.run(arguments.verb, names, settings)
 
 
 def target_of(arguments: argparse.Namespace, settings: Settings) -> str:
@@ -83,4 +145,12 @@ def _promote(arguments: argparse.Namespace, names: list[str], settings: Settings
     return promote.command(arguments.lock, settings, arguments.source, arguments.to, dry_run=arguments.dry_run)
 
 
-_HANDLERS = {"whoami": _whoami, "publish": _publish, "promote": _promote}
+_HANDLERS = {
+    "whoami": _whoami,
+    "publish": _publish,
+    "promote": _promote,
+    "follow": _follow,
+    "cancel": _cancel,
+    "download": _download,
+    "compute": _compute,
+}

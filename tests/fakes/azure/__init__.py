@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.azure import assets, blob, certificates, faults, login, workspace
+from tests.fakes.azure import assets, blob, certificates, computes, faults, jobs, login, workspace
 from tests.fakes.azure.state import GROUP, REGISTRIES, SUBSCRIPTION, WORKSPACE, State, error
 from tests.fakes.azure.wire import Proxy, Request, Response, wait
 
@@ -29,7 +29,9 @@ class Azure:
         self.faults = faults.Faults()
         self.requests: list[Request] = []
         self.proxy = Proxy(served, self._answer)
-        self._routes = [(m, re.compile(p), f) for m, p, f in [*assets.ROUTES, *workspace.ROUTES]]
+        self._routes = [
+            (m, re.compile(p), f) for m, p, f in [*assets.ROUTES, *workspace.ROUTES, *computes.ROUTES, *jobs.ROUTES]
+        ]
 
     def __enter__(self) -> Azure:
         self.proxy.start()
@@ -70,7 +72,11 @@ class Azure:
         refused = workspace.unauthorized(request)
         if refused is not None:
             return refused
-        path = re.sub(r"^/(mferp/managementfrontend|history/v1\.0|artifact/v2\.0)(?=/subscriptions)", "", request.path)
+        path = re.sub(
+            r"^/(mferp/managementfrontend|history/v1\.0|mlflow/v1\.0|data/v1\.0|modelregistry/v1\.0)(?=/subscriptions)",
+            "",
+            request.path,
+        )
         for method, pattern, handler in self._routes:
             match = pattern.fullmatch(path)
             if method == request.method and match:

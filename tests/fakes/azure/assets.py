@@ -81,9 +81,8 @@ def _fixed(properties: dict[str, Any]) -> dict[str, Any]:
 def _accepted(state: State, key: tuple[str, str, str, str]) -> Response:
     """202, an empty body and a Location, as recorded; `fail_late` makes the operation fail after all."""
     number = str(uuid.uuid4())
-    refused = state.options.fail_late.pop(key[2], None)
-    failure = {"code": "UserError", "message": refused} if refused else None
-    if refused:
+    failure = state.options.failure(key[2])
+    if failure:
         del state.assets[key]
         state.created.remove(key)
     state.operations[number] = Operation(state.options.polls, failure)

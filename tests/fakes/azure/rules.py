@@ -116,7 +116,8 @@ def _component(state: State, scope: str, name: str, version: str, properties: di
     unknown = sorted(set(spec) - SPEC)
     if unknown:
         return user_error(f"Component {name}: unknown field {unknown[0]}.")
-    if not COMPONENT_NAME.fullmatch(name) or spec.get("name") != name or str(spec.get("version")) != version:
+    fits = spec.get("name") == name and (properties.get("isAnonymous") or str(spec.get("version")) == version)
+    if not COMPONENT_NAME.fullmatch(name) or not fits:
         return user_error(f"Component name {spec.get('name')}:{spec.get('version')} does not fit {name}:{version}.")
     for port, declared in {**(spec.get("inputs") or {}), **(spec.get("outputs") or {})}.items():
         if declared.get("type") not in PORT_TYPES:

@@ -46,8 +46,13 @@ class Options:
     latency_s: float = 0.0
     token_lifetime_s: int = 3600
     job_polls: int = 1
-    job_fails: bool = False
+    failing_step: str | None = None
     quota_cores: int = 100
+
+    def failure(self, name: str) -> dict[str, str] | None:
+        """The error of an operation that is to fail late, once."""
+        text = self.fail_late.pop(name, None)
+        return {"code": "UserError", "message": text} if text else None
 
 
 @dataclass

@@ -27,6 +27,8 @@ ARM = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/{PROVIDER}/workspac
 def unauthorized(request: Request) -> Response | None:
     """401 without a token, or with one that has expired."""
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if request.path == "/discovery":  # the one address that needs none
+        return None
     if not bearer:
         return error(401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
     expires = login.claims_of(bearer)["exp"]
@@ -58,12 +60,16 @@ def get(_: State, __: Request, workspace: str) -> Response:
 
 def datastore(_: State, __: Request, workspace: str, store: str) -> Response:
     properties: dict[str, Any] = {
-        "accountName": ACCOUNT, "containerName": CONTAINER, "datastoreType": "AzureBlob", "endpoint": "core.windows.net",
+        "accountName": ACCOUNT, "containerName": "azureml" if store == "workspaceartifactstore" else CONTAINER, "datastoreType": "AzureBlob", "endpoint": "core.windows.net",
         "protocol": "https", "isDefault": True, "credentials": {"credentialsType": "Sas"}, "tags": {}, "properties": {},
     }  # fmt: skip
     return Response(
         200, {"id": f"{ROOT}/workspaces/{workspace}/datastores/{store}", "name": store, "properties": properties}
     )
+
+
+def datastores(state: State, request: Request, workspace: str) -> Response:
+    return Response(200, {"value": [datastore(state, request, workspace, "workspaceblobstore").body]})
 
 
 def secrets(_: State, __: Request, workspace: str, store: str) -> Response:
@@ -72,9 +78,19 @@ def secrets(_: State, __: Request, workspace: str, store: str) -> Response:
     )
 
 
+def addresses(_: State, __: Request) -> Response:
+    """Where the services of the region are: all of them are one stand-in."""
+    base = f"https://{REGION}.api.azureml.ms"
+    return Response(
+        200, {name: base for name in ("api", "history", "experimentation", "artifact", "catalog", "notebooks")}
+    )
+
+
 ROUTES = [
+    ("GET", "/discovery", addresses),
     ("GET", "/registrymanagement/v1.0/registries/(?P<registry>[^/]+)/discovery", discovery),
     ("GET", ARM, get),
     ("GET", f"{ARM}/datastores/(?P<store>[^/]+)", datastore),
+    ("GET", f"{ARM}/datastores", datastores),
     ("POST", f"{ARM}/datastores/(?P<store>[^/]+)/listSecrets", secrets),
 ]

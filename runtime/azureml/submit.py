@@ -1,0 +1,169 @@
+"""`ngcrun azureml submit PIPELINE`: checked here, sent once, whatever happens on the way."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.azureml import client, compute, cost, publish, remote
+from runtime.azureml.client import say
+from runtime.azureml.config import FIELDS, Settings
+from runtime.errors import BadInput, Problem, ToolFailed, nearest
+from runtime.local import graph as graph_module
+from runtime.local.document import Document
+from runtime.local.document import load as load_document
+
+
+def split(words: Sequence[str], doc: Document) -> tuple[list[str], dict[str, str]]:
+    """The words that are settings, and those that are inputs of the pipeline (which win where a name is both)."""
+    inputs, settings = {}, []
+    declared = doc.data.get("inputs") or {}
+    problems = []
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in declared:
+            inputs[key] = value
+        elif key.split(".")[0] in (*FIELDS, "profile"):
+            settings.append(word)
+        else:
+            problems.append(
+                Problem(key, value, "is neither an input of the pipeline nor a setting", nearest(key, declared))
+            )
+    if problems:
+        raise BadInput(problems)
+    return settings, inputs
+
+
+def inputs_of(settings: Settings, doc: Document, given: Mapping[str, str]) -> dict[str, str]:
+    """What the config's `inputs` say for inputs that this pipeline has, and over it what the command line says."""
+    declared = doc.data.get("inputs") or {}
+    return {k: str(v) for k, v in settings.config.inputs.items() if k in declared} | dict(given)
+
+
+def command(file: Path, settings: Settings, given: Mapping[str, str], asked: Any) -> int:
+    """Check, plan, send, and where asked follow; returns the exit status: 0, or 3 for a job that failed.
+
+    Args:
+        file: a pipeline job YAML.
+        settings: the config; its workspace is where the job goes.
+        given: inputs of the pipeline.
+        asked: the parsed flags (`dry_run follow create_compute cancel_on_interrupt cost queue_time name`).
+    """
+    doc = load_document(file)
+    inputs = inputs_of(settings, doc, given)
+    graph = graph_module.read(file, inputs)
+    clusters = compute.asked_for(graph, settings)
+    if asked.cost or asked.queue_time or asked.dry_run:
+        say(cost.text(graph, clusters, settings))
+    if asked.dry_run:
+        return 0
+    subscription, group, workspace = settings.need("subscription", "resource_group", "workspace")
+    target = f"workspace:{workspace}"
+    signed = client.credential(settings)
+    with client.hushed(), client.translated(target):
+        ml_client = client.connect(settings, target, signed)
+        compute.ensure(ml_client, clusters, create=asked.create_compute)
+        environments(ml_client, graph)
+        name = asked.name or new_name(graph.name)
+        job = send(ml_client, settings, file, inputs, name, clusters)
+    say(f"job {job.name} ({graph.name}) is {state(job)} in {group}/{workspace}, subscription {subscription}")
+    say(f"studio: {job.studio_url}")
+    if not asked.follow:
+        say(f"follow it: ngcrun azureml follow {job.name}")
+        return 0
+    return watch(ml_client, signed, job.name, cancel=asked.cancel_on_interrupt)
+
+
+def state(job: Any) -> str:
+    """The status as a word: the SDK gives an enum or a text."""
+    return str(getattr(job.status, "value", job.status))
+
+
+def new_name(stem: str) -> str:
+    """A job name of our own: a request that is sent twice makes one job."""
+    safe = "".join(c if c.isalnum() else "_" for c in stem).strip("_") or "job"
+    return f"{safe}_{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(3)}"
+
+
+def environments(ml_client: Any, graph: graph_module.Graph) -> None:
+    """Raise `BadInput` for each environment that the workspace lacks: the job would fail in the queue."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    missing = {}
+    for step in graph.steps.values():
+        text = step.spec.get("environment")
+        if not isinstance(text, str) or not text.startswith("azureml:") or "://" in text or text in missing:
+            continue
+        name, _, version = text.removeprefix("azureml:").partition(":")
+        try:
+            missing[text] = ml_client.environments.get(name=name, version=version) is None
+        except ResourceNotFoundError:
+            missing[text] = True
+    todo = f"publish it: ngcrun azureml publish --to workspace:{ml_client.workspace_name}"
+    absent = [Problem("environment", text, "is not in the workspace", todo) for text, gone in missing.items() if gone]
+    if absent:
+        raise BadInput(absent)
+
+
+def send(
+    ml_client: Any, settings: Settings, file: Path, inputs: Mapping[str, str], name: str, clusters: compute.Asked
+) -> Any:
+    """Upload what is local (AzureML keys it by content, so once) and create the job; the file is never written."""
+    from azure.ai.ml import load_job
+
+    job = load_job(str(file))
+    job.name = name
+    job.settings.default_compute = clusters.default
+    if settings.config.experiment:
+        job.experiment_name = settings.config.experiment
+    for key, value in inputs.items():
+        job.inputs[key] = _value(job.inputs[key], value)
+    there = remote.Target(f"workspace:{ml_client.workspace_name}", lambda: ml_client)
+    sent: list[Any] = []
+
+    def attempt() -> Any:
+        sent[:] = [ml_client.jobs.create_or_update(job)]
+        return sent[0]
+
+    def is_there() -> bool:
+        sent[:] = [ml_client.jobs.get(name)]
+        return True
+
+    publish.patient(attempt, there, is_there)
+    return sent[0]
+
+
+def _value(declared: Any, text: str) -> Any:
+    """A literal as text; a path for an input that is data."""
+    from azure.ai.ml import Input
+
+    kind = getattr(getattr(declared, "_data", declared), "type", None)
+    data = {"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"}
+    return Input(type=kind, path=text) if kind in data else text
+
+
+def watch(ml_client: Any, signed: Any, name: str, *, cancel: bool) -> int:
+    """Follow a job to its end. Ctrl-C leaves it running, unless `cancel`; a second one leaves at once."""
+    from runtime.azureml.follow import follow
+    from runtime.azureml.history import History
+
+    try:
+        with client.translated(name):
+            status = follow(History(ml_client, signed), name)
+    except KeyboardInterrupt:
+        if not cancel:
+            say(f"{name} goes on; look again: ngcrun azureml follow {name}", error=True)
+            raise
+        with client.hushed(), client.translated(name):
+            ml_client.jobs.begin_cancel(name).result()
+        say(f"{name} was canceled", error=True)
+        raise
+    say(f"{name}: {status}")
+    sys.stdout.flush()
+    if status == "Completed":
+        return 0
+    raise ToolFailed(f"{name}: {status}; its logs: ngcrun azureml download {name}")
