@@ -38,6 +38,7 @@ def _start(one: Network) -> str:
     found = program.find(one, action, device="cpu")
     environment = {**os.environ, "PATH": f"{found.path}{os.pathsep}{os.environ['PATH']}", "NGCRUN_TAO_CPU": "1"}
     environment |= {"PYTHONPATH": str(program.CPU_SHIM), "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
+    environment["NO_ALBUMENTATIONS_UPDATE"] = "1"
     argv = [*found.argv, action.runs or action.name]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=600)
     said = done.stdout + done.stderr

@@ -10,6 +10,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+import types
 
 
 def _torch(torch):
@@ -41,6 +42,11 @@ def _torch(torch):
             print(f"ngcrun: {os.path.basename(str(path))} needs a GPU and was not loaded: {error}", file=sys.stderr)
 
     torch.ops.load_library = load_if_possible
+    # OCDNet takes pycuda's context before TensorRT could; without a GPU there is neither, nor a wheel of pycuda.
+    pycuda, pycuda.autoinit = types.ModuleType("pycuda"), types.ModuleType("pycuda.autoinit")
+    context = types.SimpleNamespace(push=nothing, pop=nothing)
+    pycuda.autoinit.device = types.SimpleNamespace(retain_primary_context=lambda: context)
+    sys.modules.update({"pycuda": pycuda, "pycuda.autoinit": pycuda.autoinit})
 
 
 def _to_cpu(to):
