@@ -60,7 +60,8 @@ def _is_pruned(path: Path, parameters: int) -> None:
 
     weights = {w.name: tuple(w.dims) for w in onnx.load(str(path)).graph.initializer}
     assert sum(int(np.prod(shape)) for shape in weights.values() if len(shape) > 1) < parameters
-    assert (2, 1, 3, 3) in weights.values()  # the first layer: two of its four channels
+    assert {(32, 4, 3, 3), (32, 16, 3, 3)} <= set(weights.values())  # 32 channels of 64; their input, too
+    assert (64, 64, 3, 3) not in weights.values()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     feeds = {session.get_inputs()[0].name: np.zeros((1, 1, 32, 100), np.float32)}
     places, scores = session.run(None, feeds)
