@@ -54,7 +54,8 @@ _SAFE = re.compile(
     r"|pytorch_lightning\.callbacks\.\w+ [A-Z]\w+"
     # A whole model, which is what OCRNet and OCDNet prune and save: layers, and the classes that TAO builds of them.
     r"|argparse Namespace|torch\.nn\.modules\.\w+ [A-Z]\w+"
-    r"|nvidia_tao_pytorch\.cv\.ocrnet\.model\.(model|transformation|feature_extraction|sequence_modeling|prediction) [A-Z]\w+)"
+    r"|nvidia_tao_pytorch\.cv\.ocrnet\.model"
+    r"\.(model|transformation|feature_extraction|sequence_modeling|prediction) [A-Z]\w+)"
 )
 _OLD_FORMAT = 0x1950A86A20F9469CFC6C  # the first pickle of torch's format before 1.6. Source: torch/serialization.py
 _NETWORK = re.compile(r"nvidia_tao_(?:pytorch|core)\.config\.(\w+)\.default_config \w*ExperimentConfig")

@@ -137,8 +137,8 @@ def test_words_lines_and_characters_are_checked(words):
         " add them or remove their lines",
         f"{place}: holds 1 character outside the character list ('x' in 0.png);"
         " add it to dataset.character_list_file, or correct the word",
-        "warning: dataset.max_label_length=2: train_gt.txt holds 1 word that is longer (0.png has 3);"
-        " raise it, or expect TAO to leave them out",
+        "dataset.max_label_length=2: train_gt.txt holds 1 word that is longer (0.png has 3);"
+        " raise it: TAO stops at the first",
     ]
 
 
