@@ -52,10 +52,11 @@ _SAFE = re.compile(
     r"|nvidia_tao_(pytorch|core)\.config\.\w+(\.\w+)* [A-Z]\w+"
     r"|pytorch_lightning\.utilities\.parsing AttributeDict|lightning_fabric\.utilities\.data AttributeDict"
     r"|pytorch_lightning\.callbacks\.\w+ [A-Z]\w+"
-    # A whole model, which is what OCRNet and OCDNet prune and save: layers, and the classes that TAO builds of them.
-    r"|argparse Namespace|torch\.nn\.modules\.\w+ [A-Z]\w+"
+    # A whole model, which is what OCRNet and OCDNet prune and save: layers, and what TAO builds of them for a ResNet.
+    r"|argparse Namespace|torch\.nn\.modules\.\w+ [A-Z]\w+|torchvision\.ops\.deform_conv DeformConv2d"
     r"|nvidia_tao_pytorch\.cv\.ocrnet\.model"
-    r"\.(model|transformation|feature_extraction|sequence_modeling|prediction) [A-Z]\w+)"
+    r"\.(model|transformation|feature_extraction|sequence_modeling|prediction) [A-Z]\w+"
+    r"|nvidia_tao_pytorch\.cv\.ocdnet\.model\.(model|backbone\.resnet|head\.db_head|neck\.FPN) [A-Z]\w+)"
 )
 _OLD_FORMAT = 0x1950A86A20F9469CFC6C  # the first pickle of torch's format before 1.6. Source: torch/serialization.py
 _NETWORK = re.compile(r"nvidia_tao_(?:pytorch|core)\.config\.(\w+)\.default_config \w*ExperimentConfig")

@@ -1,7 +1,7 @@
 """Writes docs/tao-cpu.md: which TAO networks and actions run on a CPU. `NGCRUN_WRITE=1` writes it, otherwise it is compared.
 
 A network counts as far as its own program starts: TAO imports all scripts of a network before it runs one of them. That
-the actions of three networks then run to their end is what the other tests in this folder show.
+the actions of four networks then run to their end is what the other tests in this folder show.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from runtime.tao.network import Network
 TABLE = Path(__file__).parents[2] / "docs" / "tao-cpu.md"
 SHOWN = {  # by the tests beside this one, on real data to the end
     "classification_pyt": "train evaluate inference export quantize distill",
+    "ocrnet": "dataset_convert train prune retrain evaluate inference export quantize",
     "rtdetr": "train evaluate inference export",
     "segformer": "train evaluate inference export",
 }

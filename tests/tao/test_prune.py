@@ -1,4 +1,4 @@
-"""OCRNet on numbers of real handwritten digits: train, evaluate, prune, retrain, export; half of each layer goes.
+"""OCRNet on numbers of real handwritten digits: train, prune, retrain, and what comes after; half of each layer goes.
 
 A few steps teach it nothing to show off: what is shown is that every action runs, that the loss falls, and that the
 pruned network is the one that is trained again, measured and exported.
@@ -49,8 +49,21 @@ def test_ocrnet_is_pruned_trained_again_and_exported(step: Step) -> None:
     model = f"checkpoint={folder / 'retrained'}"
     step.run("evaluate", *common, f"--spec_overrides={SMALL}", model, f"report={folder / 'report'}")
     assert 0 <= json.loads((folder / "report" / "metrics.json").read_text())["test_acc"] <= 1
+    step.run("inference", *common, f"--spec_overrides={SMALL}", model, f"predictions={folder / 'predictions'}")
+    table = (folder / "predictions" / "log.txt").read_text()  # TAO writes them nowhere else
+    assert len(re.findall(r"^\| \S+/test/\d+\.png", table, re.MULTILINE)) == 16
+    step.run("quantize", *common, f"--spec_overrides={SMALL}", model, f"quantized={folder / 'quantized'}")
     step.run("export", *common, f"--spec_overrides={SMALL}", model, f"exported={folder / 'exported'}")
     _is_pruned(folder / "exported" / "export" / "model.onnx", after)
+
+
+def test_ocrnet_s_images_and_words_become_one_lmdb(step: Step) -> None:
+    scenes.numbers(step.folder / "data", "train", 8, 0)
+    scenes.numbers(step.folder / "data", "test", 2, 1)
+    converted = step.folder / "converted"
+    step.run("dataset_convert", "network=ocrnet", f"dataset={step.folder / 'data'}", f"converted={converted}")
+    assert "Created dataset with 8 samples" in (converted / "log.txt").read_text()
+    assert b"label-000000008" in (converted / "dataset_convert" / "data.mdb").read_bytes()
 
 
 def _is_pruned(path: Path, parameters: int) -> None:
