@@ -143,6 +143,7 @@ def test_words_lines_and_characters_are_checked(words):
 
 
 def test_conversion_wants_a_tab(words):
+    assert data.lines("ocrnet", "dataset_convert", words, {"dataset.batch_size": 16}) == []  # it makes no batches
     (words / "train_gt.txt").write_text("0.png ab\n")
     assert data.lines("ocrnet", "dataset_convert", words, SMALL)[0] == (
         "dataset.train_gt_file='<d>/train_gt.txt': holds 1 line that is not an image and a word with a tab between"

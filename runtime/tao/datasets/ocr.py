@@ -67,7 +67,8 @@ def _split(parts: Parts, split: str, place: Place, labels: Place, characters: se
         wrong = "lacks " + several(absent, "image", f"of {labels.path.name}")
         found.append(error(place.key, place.value, wrong, "add them or remove their lines"))
     _, broken = pictures.check(place, [path for path in words if path.is_file()])
-    return [*found, *broken, *_words(parts, labels, words, characters), *too_few(parts, split, len(words))]
+    few = [] if parts.action == "dataset_convert" else too_few(parts, split, len(words))
+    return [*found, *broken, *_words(parts, labels, words, characters), *few]
 
 
 def _words(parts: Parts, labels: Place, words: dict[Path, str], characters: set[str]) -> list[Finding]:
