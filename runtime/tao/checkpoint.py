@@ -14,7 +14,7 @@ import pickle
 import re
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from runtime.errors import BadInput, Problem
 from runtime.tao.network import Network
@@ -51,7 +51,12 @@ _SAFE = re.compile(
     r"|numpy\.(core|_core)\.(multiarray (_reconstruct|scalar)|numeric _frombuffer)"
     r"|nvidia_tao_(pytorch|core)\.config\.\w+(\.\w+)* [A-Z]\w+"
     r"|pytorch_lightning\.utilities\.parsing AttributeDict|lightning_fabric\.utilities\.data AttributeDict"
-    r"|pytorch_lightning\.callbacks\.\w+ [A-Z]\w+)"
+    r"|pytorch_lightning\.callbacks\.\w+ [A-Z]\w+"
+    # A whole model, which is what OCRNet and OCDNet prune and save: layers, and what TAO builds of them for a ResNet.
+    r"|argparse Namespace|torch\.nn\.modules\.\w+ [A-Z]\w+|torchvision\.ops\.deform_conv DeformConv2d"
+    r"|nvidia_tao_pytorch\.cv\.ocrnet\.model"
+    r"\.(model|transformation|feature_extraction|sequence_modeling|prediction) [A-Z]\w+"
+    r"|nvidia_tao_pytorch\.cv\.ocdnet\.model\.(model|backbone\.resnet|head\.db_head|neck\.FPN) [A-Z]\w+)"
 )
 _OLD_FORMAT = 0x1950A86A20F9469CFC6C  # the first pickle of torch's format before 1.6. Source: torch/serialization.py
 _NETWORK = re.compile(r"nvidia_tao_(?:pytorch|core)\.config\.(\w+)\.default_config \w*ExperimentConfig")
@@ -143,40 +148,45 @@ def imported_names(file: Path) -> set[str]:
         ValueError, zipfile.BadZipFile, EOFError and the like: the file is no whole torch checkpoint.
     """
     with file.open("rb") as opened:
-        head = opened.read(2)
-        opened.seek(0)
-        if head == b"PK":
-            with zipfile.ZipFile(opened) as archive:
-                pickles = [n for n in archive.namelist() if n.endswith(".pkl")]
-                if not pickles:
-                    raise ValueError("no pickle in it")
-                return set().union(*(_names_of(io.BytesIO(archive.read(n)))[0] for n in pickles))
-        if head[:1] != b"\x80":
-            raise ValueError("neither a zip nor a pickle")
-        names, first = _names_of(opened)
-        if first == _OLD_FORMAT:  # protocol, machine, the object, its storages' keys; then raw bytes
-            for _ in range(4):
-                names |= _names_of(opened)[0]
-        return names
+        return _names_in(opened)
+
+
+def _names_in(opened: IO[bytes]) -> set[str]:
+    head = opened.read(2)
+    opened.seek(0)
+    if head == b"PK":
+        with zipfile.ZipFile(opened) as archive:
+            pickles = [n for n in archive.namelist() if n.endswith(".pkl")]
+            if not pickles:
+                raise ValueError("no pickle in it")
+            return set().union(*(_names_of(io.BytesIO(archive.read(n)))[0] for n in pickles))
+    if head[:1] != b"\x80":
+        raise ValueError("neither a zip nor a pickle")
+    names, first = _names_of(opened)
+    if first == _OLD_FORMAT:  # protocol, machine, the object, its storages' keys; then raw bytes
+        for _ in range(4):
+            names |= _names_of(opened)[0]
+    return names
 
 
 class _Inert:
     """Stands for whatever a pickle wants to import: takes every call and does nothing."""
 
-    def __new__(cls, *_args: object, **_kwargs: object) -> _Inert:
+    def __new__(cls, *args: object, **kwargs: object) -> _Inert:
+        _refuse_loader((args, kwargs))
         return object.__new__(cls)
 
     def __init__(self, *_args: object, **_kwargs: object) -> None:
         pass
 
-    def __call__(self, *_args: object, **_kwargs: object) -> _Inert:
-        return _Inert()
+    def __call__(self, *args: object, **kwargs: object) -> _Inert:
+        return _Inert(*args, **kwargs)
 
-    def __setstate__(self, _state: object) -> None:
-        pass
+    def __setstate__(self, state: object) -> None:
+        _refuse_loader(state)
 
-    def __setitem__(self, _key: object, _value: object) -> None:
-        pass
+    def __setitem__(self, key: object, value: object) -> None:
+        _refuse_loader((key, value))
 
     append = extend = add = __call__
 
@@ -188,15 +198,59 @@ class _Names(pickle.Unpickler):
         super().__init__(file)
         self.names: set[str] = set()
 
-    def find_class(self, module: str, name: str) -> type[_Inert]:
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return _Loader(self.names)
         self.names.add(f"{module} {name}")
-        return _Inert
+        return _encode if (module, name) == ("_codecs", "encode") else _Inert
 
     def persistent_load(self, _key: object) -> _Inert:
         return _Inert()
 
 
+class _Loader:
+    """Stands for `torch.storage._load_from_bytes`, by which a tensor is pickled without a file: a pickle in a pickle.
+
+    The inner one is read, too. Called with anything but bytes, or handed on to be called by another, it is refused.
+    """
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def __call__(self, *args: object) -> _Inert:
+        match args:
+            case (bytes() as inner,):
+                self._names |= _names_in(io.BytesIO(inner))
+            case _:
+                self.refuse()
+        return _Inert()
+
+    def refuse(self) -> None:
+        self._names.add("torch.storage _load_from_bytes")
+
+
+def _refuse_loader(value: object) -> None:
+    """Look for a loader in what is handed on: in containers too, each looked into once."""
+    left, seen = [value], set()
+    while left:
+        one = left.pop()
+        if isinstance(one, _Loader):
+            one.refuse()
+        elif isinstance(one, (tuple, list, set, frozenset, dict)) and id(one) not in seen:
+            seen.add(id(one))
+            left += [*one, *one.values()] if isinstance(one, dict) else one
+
+
+def _encode(text: object, *_: object) -> object:
+    """What pickle's second protocol writes bytes with: they are kept, for a pickle may lie in them."""
+    return text.encode("latin-1") if isinstance(text, str) else _Inert()
+
+
 def _names_of(file: IO[bytes]) -> tuple[set[str], object]:
     reader = _Names(file)
     value = reader.load()
+    _refuse_loader(value)
+    inner = value.get("whole_model") if isinstance(value, dict) else None
+    if isinstance(inner, bytes):  # OCRNet unpickles it. Source: nvidia-tao-pytorch 7.3.0, cv/ocrnet/utils/utils.py, run
+        reader.names |= _names_of(io.BytesIO(inner))[0]
     return reader.names, value

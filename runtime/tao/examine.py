@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput, Problem
-from runtime.tao import check_yaml, checkpoint, finding, machine, schema, spec_paths, spec_text
+from runtime.tao import check_prune, check_yaml, checkpoint, finding, machine, schema, spec_paths, spec_text
 from runtime.tao.finding import Finding
 from runtime.tao.network import Action, Network, placeholders
 from runtime.tao.spec_text import Given
@@ -124,6 +124,8 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
             answer.findings.append(found)
     answer.findings += _rules(answer.values, section)
     answer.findings += _teacher(asked, answer.values)
+    if section == "prune":
+        answer.findings += check_prune.check(asked.network.schema, answer.values)
     if not unbound & {"dataset"} and not any(not f.warning for f in answer.findings):
         answer.findings += _dataset(asked, section, answer.values)
     answer.findings += machine.check(answer.values, section, asked.device, asked.results)

@@ -123,6 +123,7 @@ def variables_for(run: Run, environ: Mapping[str, str]) -> dict[str, str]:
         given |= {
             **SHIMS.get(run.network.image, SHIMS["tao-pyt"]),
             "HF_HUB_OFFLINE": environ.get("HF_HUB_OFFLINE", "1"),
+            "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the internet for its newest version when it is imported
         }
         given["OMP_NUM_THREADS"] = environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     return given | distribution(environ)

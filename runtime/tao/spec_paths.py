@@ -21,7 +21,8 @@ _PATH_KEY = re.compile(
     r"(^|_)(dir|path|file|folder|checkpoint|root|images|directory|engine|annotations?|image_dir|json|txt|csv|parquet)$"
 )
 _WRITTEN = re.compile(
-    r"^(results_dir|output.*|.*output_dir|dirpath|.*_cache.*|cache_dir|onnx_file|trt_engine|.*_output.*|serialized_.*)$"
+    r"^(results_dir|output.*|.*output_dir|dirpath|.*_cache.*|cache_dir|onnx_file(_\w+)?|trt_engine|pruned_file|save_.*"
+    r"|.*_dump_.*|.*_output.*|serialized_.*)$"
 )
 _REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*:")
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from runtime.tao import network as networks
+from runtime.tao import spec_paths
 
 ROOT = Path(__file__).parents[2]
 GIVEN = {name: f"/given/{name}" for name in networks.PLACEHOLDERS}
@@ -171,6 +172,16 @@ def test_what_an_action_needs_is_what_its_spec_uses(name, action):
     assert not used & {"dataset"} or "dataset" in fields.needs
     assert fields.writes
     assert not fields.runs or fields.runs in network.actions
+
+
+def test_what_an_action_puts_below_the_results_is_not_looked_for_before_it_starts():
+    seen = set()
+    for network in EVERY:
+        for action in network.actions.values():
+            for key in (k for k, value in action.set.items() if str(value).startswith("${results}/")):
+                assert spec_paths.is_written(tuple(key.split(".")), action.name), (network.name, action.name, key)
+                seen.add(key)
+    assert {"prune.pruned_file", "export.onnx_file", "inference.output_file"} <= seen
 
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))

@@ -1,4 +1,4 @@
-"""Small scenes of real handwritten digits, with boxes (COCO) and masks: what RT-DETR and SegFormer are rehearsed on."""
+"""Small scenes of real handwritten digits: with boxes (COCO) for RT-DETR, masks for SegFormer, numbers for OCRNet."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 IMAGES = Path(__file__).parents[1] / "data" / "digits" / "images"
 CLASSES = ["zero", "one"]  # ids 1 and 2
 SIDE, DIGIT = 128, 48
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def draw(seed: int, split: str) -> tuple[Image.Image, Image.Image, list[tuple[int, list[int]]]]:
@@ -64,3 +65,19 @@ def masks(folder: Path, split: str, count: int, seed: int) -> None:
         scene, mask, _ = draw(seed + index, split)
         scene.save(folder / "images" / split / f"{index:03d}.png")
         mask.save(folder / "masks" / split / f"{index:03d}.png")
+
+
+def numbers(folder: Path, split: str, count: int, seed: int) -> None:
+    """`<folder>/<split>/*.png`, numbers of three digits; `<folder>/<split>_gt.txt`; `<folder>/characters.txt`."""
+    (folder / split).mkdir(parents=True)
+    (folder / "characters.txt").write_text("\n".join("0123456789") + "\n")
+    chance, lines = random.Random(seed), []  # noqa: S311 - a drawing, no secret
+    files = [sorted((IMAGES / split / name).glob("*.png")) for name in DIGITS]
+    for index in range(count):
+        number = f"{chance.randrange(1000):03d}"
+        strip = Image.new("L", (32 * len(number), 32))
+        for place, digit in enumerate(number):
+            strip.paste(Image.open(chance.choice(files[int(digit)])), (32 * place, 0))
+        strip.save(folder / split / f"{index:03d}.png")
+        lines.append(f"{index:03d}.png\t{number}\n")
+    (folder / f"{split}_gt.txt").write_text("".join(lines))

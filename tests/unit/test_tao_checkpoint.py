@@ -4,6 +4,8 @@ import io
 import json
 import os
 import pickle
+import sys
+import types
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -28,9 +30,9 @@ class Evil:
         return os.system, ("touch evil",)
 
 
-def torch_file(path: Path, *, names: bytes = b"", value: object = None) -> Path:
+def torch_file(path: Path, *, names: bytes = b"", value: object = None, protocol: int = 2) -> Path:
     """A file in torch's zip format; `names` are GLOBAL opcodes as protocol 2 writes them."""
-    data = names + pickle.dumps(value, protocol=2) if not names else b"\x80\x02" + names + b"."
+    data = names + pickle.dumps(value, protocol=protocol) if not names else b"\x80\x02" + names + b"."
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", data)
         archive.writestr("archive/version", "3")
@@ -80,6 +82,61 @@ def test_no_way_of_spelling_a_name_escapes(tmp_path: Path, opcodes: bytes) -> No
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("archive/data.pkl", opcodes)
     assert checkpoint.imported_names(tmp_path / "a.pth") == {"posix system"}
+
+
+class Model:
+    """Pickles as OCRNet's whole model does."""
+
+    def __init__(self, **state: object) -> None:
+        self.__dict__.update(state)
+
+
+Model.__module__, Model.__qualname__ = "nvidia_tao_pytorch.cv.ocrnet.model.model", "Model"
+
+
+class Tensor:
+    """Pickles as a storage outside torch's file does: by a function of torch that unpickles bytes."""
+
+    def __init__(self, inner: object, *, by: str = "called") -> None:
+        self.inner, self.by = inner, by
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self.by == "called":
+            return load_from_bytes, (pickle.dumps(self.inner, protocol=2),)
+        return Model, ({"forward": [load_from_bytes]},)
+
+
+def load_from_bytes(_data: bytes) -> None: ...
+
+
+load_from_bytes.__module__, load_from_bytes.__qualname__ = "torch.storage", "_load_from_bytes"
+
+
+@pytest.fixture
+def _torch_s_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pickle looks whether the classes above are where they say they are."""
+    for name, value in (("Model", Model), ("_load_from_bytes", load_from_bytes)):
+        module = types.ModuleType(value.__module__)
+        setattr(module, name, value)
+        parts = module.__name__.split(".")
+        for depth in range(1, len(parts)):
+            monkeypatch.setitem(sys.modules, ".".join(parts[:depth]), types.ModuleType(parts[0]))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+@pytest.mark.usefixtures("_torch_s_names")
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_whole_model_is_let_through_and_the_pickles_in_it_are_read(tmp_path: Path, protocol: int) -> None:
+    def written(inner: object) -> list[str]:
+        value = {"state_dict": {}, "whole_model": pickle.dumps(Model(weight=inner), protocol=4)}
+        return problems(torch_file(tmp_path / "a.pth", value=value, protocol=protocol), net="ocrnet")
+
+    todo = "if you know where it comes from, add trust_checkpoint=true"
+    assert written(Tensor(OrderedDict(a=1))) == []
+    for evil in (Evil(), Tensor(Evil()), Tensor(Tensor(Evil()))):
+        assert written(evil) == [f"checkpoint='a.pth': would run code when it is loaded (posix.system); {todo}"]
+    handed_on = f"checkpoint='a.pth': would run code when it is loaded (torch.storage._load_from_bytes); {todo}"
+    assert written(Tensor(None, by="another")) == [handed_on]
 
 
 def test_the_format_before_torch_1_6_is_read_to_its_object(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ for name in ("set_device", "synchronize", "empty_cache", "manual_seed", "manual_
     setattr(cuda, name, lambda *_: "touched the GPU")
 class Tensor:
     def cuda(self): return "touched the GPU"
+    def to(self, *args, **kwargs): return [*args, kwargs]
 class Module(Tensor): pass
 nn = types.SimpleNamespace(Module=Module)
 def load_library(path): raise OSError("libcudart.so.12: cannot open shared object file")
@@ -36,7 +37,16 @@ try:
     library = "passed over"
 except OSError:
     library = "refused"
-print(json.dumps([torch.cuda.set_device(0), torch.cuda.current_device(), library, lightning.Trainer(**asked).kwargs]))
+moved = [torch.Tensor().to("cuda:1", 2), torch.nn.Module().to("float16", device="cuda"), torch.Tensor().to(None, device="cpu")]
+try:
+    import pycuda
+    import pycuda.autoinit
+    context = pycuda.autoinit.device.retain_primary_context()
+    context.push(), context.pop()
+    moved.append("pycuda")
+except ModuleNotFoundError:
+    moved.append("no pycuda")
+print(json.dumps([moved, torch.cuda.set_device(0), torch.cuda.current_device(), library, lightning.Trainer(**asked).kwargs]))
 """
 
 
@@ -55,7 +65,8 @@ def ask(folder: Path, *, active: bool, gpu: bool) -> list[object]:
 
 
 def test_without_a_gpu_the_calls_do_nothing_and_lightning_gets_the_cpu(tmp_path: Path) -> None:
-    touched, device, library, trainer = ask(tmp_path, active=True, gpu=False)
+    moved, touched, device, library, trainer = ask(tmp_path, active=True, gpu=False)
+    assert moved == [["cpu", 2, {}], ["float16", {"device": "cpu"}], [None, {"device": "cpu"}], "pycuda"]
     assert (touched, device, library) == (None, 0, "passed over")
     assert trainer == {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "sync_batchnorm": False, "precision": "32-true", "strategy": "auto", "max_epochs": 3}  # fmt: skip
 
@@ -64,7 +75,8 @@ def test_without_a_gpu_the_calls_do_nothing_and_lightning_gets_the_cpu(tmp_path:
 def test_it_changes_nothing_where_a_gpu_is_or_when_it_was_not_asked_for(
     tmp_path: Path, active: bool, gpu: bool
 ) -> None:
-    touched, device, library, trainer = ask(tmp_path, active=active, gpu=gpu)
+    moved, touched, device, library, trainer = ask(tmp_path, active=active, gpu=gpu)
+    assert moved == [["cuda:1", 2, {}], ["float16", {"device": "cuda"}], [None, {"device": "cpu"}], "no pycuda"]
     assert (touched, device, library) == ("touched the GPU", 7, "refused")
     assert trainer == {
         "accelerator": "gpu",

@@ -137,12 +137,13 @@ def test_words_lines_and_characters_are_checked(words):
         " add them or remove their lines",
         f"{place}: holds 1 character outside the character list ('x' in 0.png);"
         " add it to dataset.character_list_file, or correct the word",
-        "warning: dataset.max_label_length=2: train_gt.txt holds 1 word that is longer (0.png has 3);"
-        " raise it, or expect TAO to leave them out",
+        "dataset.max_label_length=2: train_gt.txt holds 1 word that is longer (0.png has 3);"
+        " raise it: TAO stops at the first",
     ]
 
 
 def test_conversion_wants_a_tab(words):
+    assert data.lines("ocrnet", "dataset_convert", words, {"dataset.batch_size": 16}) == []  # it makes no batches
     (words / "train_gt.txt").write_text("0.png ab\n")
     assert data.lines("ocrnet", "dataset_convert", words, SMALL)[0] == (
         "dataset.train_gt_file='<d>/train_gt.txt': holds 1 line that is not an image and a word with a tab between"

@@ -44,6 +44,7 @@ def test_a_pytorch_network_on_the_cpu_from_an_environment_of_ours() -> None:
             "NGCRUN_TAO_CPU": "1",
             "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
             "HF_HUB_OFFLINE": "1",
+            "NO_ALBUMENTATIONS_UPDATE": "1",
             "OMP_NUM_THREADS": "2",
         },
         Path("/env/bin"),

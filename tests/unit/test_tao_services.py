@@ -135,6 +135,7 @@ def test_the_command_of_a_data_service_on_a_cpu_is_this(tmp_path: Path) -> None:
             "WANDB_MODE": "disabled",
             "NGCRUN_TAO_DS_CPU": "1",
             "HF_HUB_OFFLINE": "1",
+            "NO_ALBUMENTATIONS_UPDATE": "1",
             "OMP_NUM_THREADS": "2",
         },
         tmp_path / "env" / "bin",

@@ -10,6 +10,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+import types
 
 
 def _torch(torch):
@@ -29,8 +30,9 @@ def _torch(torch):
     ):
         setattr(torch.cuda, name, nothing)
     torch.cuda.current_device = lambda: 0
-    torch.Tensor.cuda = lambda self, *_args, **_kwargs: self
-    torch.nn.Module.cuda = lambda self, *_args, **_kwargs: self
+    for kind in (torch.Tensor, torch.nn.Module):
+        kind.cuda = lambda self, *_args, **_kwargs: self
+        kind.to = _to_cpu(kind.to)
     load = torch.ops.load_library
 
     def load_if_possible(path):
@@ -40,6 +42,20 @@ def _torch(torch):
             print(f"ngcrun: {os.path.basename(str(path))} needs a GPU and was not loaded: {error}", file=sys.stderr)
 
     torch.ops.load_library = load_if_possible
+    # OCDNet takes pycuda's context before TensorRT could; without a GPU there is neither, nor a wheel of pycuda.
+    pycuda, pycuda.autoinit = types.ModuleType("pycuda"), types.ModuleType("pycuda.autoinit")
+    context = types.SimpleNamespace(push=nothing, pop=nothing)
+    pycuda.autoinit.device = types.SimpleNamespace(retain_primary_context=lambda: context)
+    sys.modules.update({"pycuda": pycuda, "pycuda.autoinit": pycuda.autoinit})
+
+
+def _to_cpu(to):
+    """Tensor.to or Module.to that takes `cuda` for the CPU; some of TAO's exports ask for it by name."""
+
+    def cpu(word):
+        return "cpu" if type(word).__name__ in ("str", "device") and str(word).startswith("cuda") else word
+
+    return lambda self, *args, **kwargs: to(self, *map(cpu, args), **{key: cpu(kwargs[key]) for key in kwargs})
 
 
 def _lightning(lightning):

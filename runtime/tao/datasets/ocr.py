@@ -5,7 +5,7 @@ A folder with data.mdb (LMDB) is left alone.
 Parts: the splits (folders), `<split>_labels`; `characters` (a file, a character a line), `max_length`, `batch_size`.
 
 Sources (nvidia-tao-pytorch 7.3.0, read): cv/ocrnet/dataloader/ocr_dataset.py: a line is split at blanks into exactly
-two; a word that is too long or has another character is left out without a word (LMDB);
+two; cv/ocrnet/utils/utils.py (run): a word that is too long or has another character ends the training;
 cv/ocrnet/scripts/dataset_convert.py: the blank is a tab.
 """
 
@@ -17,7 +17,7 @@ from runtime.tao.datasets import pictures
 from runtime.tao.datasets.image_files import check_folder
 from runtime.tao.datasets.listing import file_missing, folder_missing, several, too_few
 from runtime.tao.datasets.parts import Parts, Place
-from runtime.tao.finding import Finding, error, warning
+from runtime.tao.finding import Finding, error
 
 
 def check(parts: Parts) -> list[Finding]:
@@ -67,7 +67,8 @@ def _split(parts: Parts, split: str, place: Place, labels: Place, characters: se
         wrong = "lacks " + several(absent, "image", f"of {labels.path.name}")
         found.append(error(place.key, place.value, wrong, "add them or remove their lines"))
     _, broken = pictures.check(place, [path for path in words if path.is_file()])
-    return [*found, *broken, *_words(parts, labels, words, characters), *too_few(parts, split, len(words))]
+    few = [] if parts.action == "dataset_convert" else too_few(parts, split, len(words))
+    return [*found, *broken, *_words(parts, labels, words, characters), *few]
 
 
 def _words(parts: Parts, labels: Place, words: dict[Path, str], characters: set[str]) -> list[Finding]:
@@ -86,5 +87,5 @@ def _words(parts: Parts, labels: Place, words: dict[Path, str], characters: set[
         long = [f"{path.name} has {len(word)}" for path, word in words.items() if len(word) > most.value]
         if long:
             wrong = f"{labels.path.name} holds " + several(long, "word", "that is longer")
-            found.append(warning(most.key, most.value, wrong, "raise it, or expect TAO to leave them out"))
+            found.append(error(most.key, most.value, wrong, "raise it: TAO stops at the first"))
     return found
