@@ -61,7 +61,12 @@ def _job_parsers(commands: Any) -> None:
 
 def main(words: Sequence[str]) -> int:
     """Run one `ngcrun azureml` command; returns its exit status. Raises our own errors."""
-    arguments = build_parser().parse_args(list(words))
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(list(words))
+    flags = [word for word in rest if word.startswith("-")]
+    if flags:
+        parser.error(f"unrecognized arguments: {' '.join(flags)}")
+    arguments.words += rest  # words that follow a flag; argparse takes only those before it
     if arguments.command == "submit":
         return _submit(arguments)
     names = [w for w in arguments.words if "=" not in w]

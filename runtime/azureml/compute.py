@@ -121,8 +121,8 @@ def ensure(ml_client: Any, asked: Asked, *, create: bool) -> None:
         return
     if not create:
         todo = "ngcrun azureml compute create NAME, or submit with --create-compute"
-        raise BadInput(Problem("compute", name, f"is not in the workspace; it has {', '.join(sorted(there)) or 'none'}", todo)
-                       for name in missing)  # fmt: skip
+        wrong = f"is not in the workspace; it has {', '.join(sorted(there)) or 'none'}"
+        raise BadInput(Problem("compute", name, wrong, todo) for name in missing)
     for name in missing:
         create_cluster(ml_client, name)
 

@@ -45,25 +45,26 @@ def _one(verb: str, name: str, ml_client: Any) -> None:
     else:
         cluster = ml_client.compute.get(name)
         size = compute.table()[0].get(str(cluster.size).lower())
-        say(
-            f"{name}: {cluster.size}, {cluster.min_instances} to {cluster.max_instances} nodes, {cluster.tier or 'dedicated'}"
-        )
+        nodes = f"{cluster.min_instances} to {cluster.max_instances} nodes"
+        say(f"{name}: {cluster.size}, {nodes}, {cluster.tier or 'dedicated'}")
         if size and size.gpus:
-            say(
-                f"  {size.gpus} x {size.gpu}, {size.gpu_memory_gib} GiB each, compute capability {size.compute_capability}"
-            )
+            capability = f"compute capability {size.compute_capability}"
+            say(f"  {size.gpus} x {size.gpu}, {size.gpu_memory_gib} GiB each, {capability}")
             say(f"  images that run there: {', '.join(compute.images_on(size))}")
 
 
 def _sizes(offered: set[str]) -> list[tuple[str, ...]]:
     """The table of sizes; a mark where the workspace's region offers it."""
-    rows = [("size", "GPUs", "memory of one", "cc", "cores", "memory", "InfiniBand", "images", "here")]
+    rows: list[tuple[str, ...]] = [
+        ("size", "GPUs", "memory of one", "cc", "cores", "memory", "InfiniBand", "images", "here")
+    ]
     for size in compute.table()[0].values():
         here = "" if not offered else ("yes" if size.name.lower() in offered else "no")
         gpu = f"{size.gpus} x {size.gpu}" if size.gpus else "none"
         images = ", ".join(compute.images_on(size))
-        rows.append((size.name, gpu, f"{size.gpu_memory_gib} GiB" if size.gpus else "", size.compute_capability, str(size.cores),
-                     f"{size.memory_gib} GiB", "yes" if size.infiniband else "", images, here))  # fmt: skip
+        of_one = f"{size.gpu_memory_gib} GiB" if size.gpus else ""
+        machine = (str(size.cores), f"{size.memory_gib} GiB", "yes" if size.infiniband else "")
+        rows.append((size.name, gpu, of_one, size.compute_capability, *machine, images, here))
     return rows
 
 

@@ -81,7 +81,7 @@ def checked(wanted: Mapping[str, Asset]) -> None:
     problems: list[Problem] = []
     for asset in wanted.values():
         if asset.kind == "component":
-            problems += shape.of(asset.source)
+            problems += shape.of(asset.source, here=False)
             if asset.spec.get("type", "command") == "command":
                 problems += check.component(asset.source)
     if problems:

@@ -16,6 +16,8 @@ from runtime.errors import BadInput, Problem, ToolFailed, nearest
 from runtime.local import graph as graph_module
 from runtime.local.document import Document
 from runtime.local.document import load as load_document
+from runtime.local.graph import DATA_TYPES
+from runtime.local.unfold import job_input
 
 
 def split(words: Sequence[str], doc: Document) -> tuple[list[str], dict[str, str]]:
@@ -55,7 +57,8 @@ def command(file: Path, settings: Settings, given: Mapping[str, str], asked: Any
     """
     doc = load_document(file)
     inputs = inputs_of(settings, doc, given)
-    graph = graph_module.read(file, inputs)
+    graph = graph_module.read(file, inputs, here=False)
+    absent(doc, inputs)
     clusters = compute.asked_for(graph, settings)
     if asked.cost or asked.queue_time or asked.dry_run:
         say(cost.text(graph, clusters, settings))
@@ -76,6 +79,18 @@ def command(file: Path, settings: Settings, given: Mapping[str, str], asked: Any
         say(f"follow it: ngcrun azureml follow {job.name}")
         return 0
     return watch(ml_client, signed, job.name, cancel=asked.cancel_on_interrupt)
+
+
+def absent(doc: Document, given: Mapping[str, str]) -> None:
+    """Raise `BadInput` for data that is not here, also where no step reads it: all of it is uploaded."""
+    problems: list[Problem] = []
+    for name, raw in (doc.data.get("inputs") or {}).items():
+        source = job_input(doc, ("inputs", name), raw, problems, given.get(name))
+        if source is not None and isinstance(source.value, Path) and not source.value.exists():
+            kind = source.type.removeprefix("uri_")
+            problems.append(Problem(name, given.get(name, raw), "does not exist", f"name an existing {kind}"))
+    if problems:
+        raise BadInput(problems)
 
 
 def state(job: Any) -> str:
@@ -109,19 +124,18 @@ def environments(ml_client: Any, graph: graph_module.Graph) -> None:
         raise BadInput(absent)
 
 
-def send(
+def send(  # noqa: PLR0913, PLR0917 - what a job is made of
     ml_client: Any, settings: Settings, file: Path, inputs: Mapping[str, str], name: str, clusters: compute.Asked
 ) -> Any:
     """Upload what is local (AzureML keys it by content, so once) and create the job; the file is never written."""
     from azure.ai.ml import load_job
 
-    job = load_job(str(file))
-    job.name = name
-    job.settings.default_compute = clusters.default
+    declared = load_document(file).data.get("inputs") or {}
+    changes = [{f"inputs.{key}": _value(declared[key], value)} for key, value in inputs.items()]
+    changes += [{"name": name}, {"settings.default_compute": f"azureml:{clusters.default}"}]
     if settings.config.experiment:
-        job.experiment_name = settings.config.experiment
-    for key, value in inputs.items():
-        job.inputs[key] = _value(job.inputs[key], value)
+        changes.append({"experiment_name": settings.config.experiment})
+    job = load_job(str(file), params_override=changes)
     there = remote.Target(f"workspace:{ml_client.workspace_name}", lambda: ml_client)
     sent: list[Any] = []
 
@@ -138,12 +152,11 @@ def send(
 
 
 def _value(declared: Any, text: str) -> Any:
-    """A literal as text; a path for an input that is data."""
-    from azure.ai.ml import Input
-
-    kind = getattr(getattr(declared, "_data", declared), "type", None)
-    data = {"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"}
-    return Input(type=kind, path=text) if kind in data else text
+    """An input as the file would write it: a literal as text, data with its path from here."""
+    kind = declared.get("type", "uri_folder") if isinstance(declared, Mapping) else None
+    if kind not in DATA_TYPES:
+        return text
+    return {"type": kind, "path": text if "://" in text or text.startswith("azureml:") else str(Path(text).resolve())}
 
 
 def watch(ml_client: Any, signed: Any, name: str, *, cancel: bool) -> int:

@@ -73,8 +73,11 @@ class Graph:
     stop_on_failure: bool = False
 
 
-def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
-    """Read a pipeline and everything it refers to; raises `BadInput` with every problem of the whole graph."""
+def read(path: Path, overrides: Mapping[str, str] | None = None, *, here: bool = True) -> Graph:
+    """Read a pipeline and everything it refers to; raises `BadInput` with every problem of the whole graph.
+
+    `here`: it is to run on this machine, so what needs several is a problem, too.
+    """
     from runtime.local import check, shape
     from runtime.local.unfold import Scope, job_input, named_outputs, unfold
 
@@ -84,7 +87,7 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
         raise BadInput(
             [doc.problem(("type",), doc.data.get("type"), "is not a pipeline job", "name a `type: pipeline` file")]
         )
-    wrong = shape.of(doc)
+    wrong = shape.of(doc, here=here)
     if wrong:
         raise BadInput(wrong)
     declared, given = doc.data.get("inputs") or {}, overrides or {}
@@ -95,7 +98,7 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> Graph:
     ]
     inputs = {n: job_input(doc, ("inputs", n), raw, problems, given.get(n)) for n, raw in declared.items()}
     steps: dict[str, Step] = {}
-    scope = Scope(doc, "", inputs)
+    scope = Scope(doc, "", inputs, here=here)
     unfold(scope, steps, problems, (path.resolve(),))
     outputs = named_outputs(scope)
     problems += check.steps(steps)

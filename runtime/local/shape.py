@@ -30,12 +30,14 @@ _REFUSED = {
     "distribution": ("needs several processes, and here is one", "run it on AzureML, or remove it"),
     "additional_includes": ("is not copied beside `code` here", "move the files below `code`"),
 }
+_MACHINES = "machines are asked for, and here is one"
+_HERE_ONLY = {_MACHINES, *(wrong for wrong, _ in _REFUSED.values())}
 
 
-def of(doc: Document) -> list[Problem]:
-    """What is wrong with the shape of a pipeline or a command component."""
+def of(doc: Document, *, here: bool = True) -> list[Problem]:
+    """What is wrong with the shape of a pipeline or command component; with `here`, what one machine cannot give too."""
     kind = "pipeline" if doc.data.get("type") == "pipeline" else "command"
-    problems = _mapping(doc, (), doc.data, kind)
+    problems = [p for p in _mapping(doc, (), doc.data, kind) if here or p.wrong not in _HERE_ONLY]
     if problems:
         return problems
     if kind == "pipeline":
@@ -43,7 +45,8 @@ def of(doc: Document) -> list[Problem]:
             problems += [_here(doc, ("component",), doc.data["component"], "beside no `jobs` is not read here")]
         problems += _mapping(doc, ("settings",), doc.data.get("settings") or {}, "settings")
         for name, job in (doc.data.get("jobs") or {}).items():
-            problems += _name(doc, ("jobs", str(name)), name) or _step(doc, ("jobs", name), job)
+            wrong = _name(doc, ("jobs", str(name)), name) or _step(doc, ("jobs", name), job)
+            problems += [p for p in wrong if here or p.wrong not in _HERE_ONLY]
     for side in ("inputs", "outputs"):
         for name, port in (doc.data.get(side) or {}).items():
             place = (side, str(name))
@@ -101,7 +104,7 @@ def _mapping(doc: Document, place: Place, data: Any, kind: str) -> list[Problem]
             problems.append(doc.problem((*place, key), value, *_REFUSED[key]))
         elif key == "resources" and value.get("instance_count", 1) not in (1, "1"):
             where, count = (*place, key, "instance_count"), value["instance_count"]
-            problems.append(doc.problem(where, count, "machines are asked for, and here is one", "write 1"))
+            problems.append(doc.problem(where, count, _MACHINES, "write 1"))
     return problems
 
 

@@ -24,6 +24,7 @@ class Scope:
     jobs: dict[str, Document] = field(default_factory=dict)
     # An output of a nested pipeline is an output of one of its steps; known once that pipeline is unfolded.
     outputs: dict[tuple[str, str], FromStep] = field(default_factory=dict)
+    here: bool = True  # to run on this machine; on AzureML more can be had
 
 
 def job_input(
@@ -73,7 +74,7 @@ def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: 
             continue
         declared = component.data.get("inputs") or {}
         inputs = {n: bound[name].get(n) or _default(component, n) for n in declared}
-        inner = Scope(component, f"{scope.prefix}{name}.", inputs)
+        inner = Scope(component, f"{scope.prefix}{name}.", inputs, here=scope.here)
         problems += _unbound(component, scope, name, inputs)
         unfold(inner, steps, problems, (*seen, component.path.resolve()))
         scope.outputs |= {(name, port): source for port, source in named_outputs(inner).items()}
@@ -116,7 +117,7 @@ def _component(scope: Scope, name: str, job: Any, problems: list[Problem], seen:
     elif path in seen:
         problem = doc.problem((*place, "component"), reference, "contains itself", "break the circle")
     else:
-        return _load(doc, place, reference, path, problems)
+        return _load(scope, place, reference, path, problems)
     problems.append(problem)
     return None
 
@@ -125,20 +126,18 @@ def _remote(reference: str) -> bool:
     return "://" in reference or reference.startswith("azureml:")
 
 
-def _load(
-    doc: Document, place: tuple[str, ...], reference: str, path: Path, problems: list[Problem]
-) -> Document | None:
+def _load(scope: Scope, place: tuple[str, ...], reference: str, path: Path, problems: list[Problem]) -> Document | None:
     try:
         component = document.load(path)
     except BadInput as error:
         first = error.problems[0]
-        problems.append(doc.problem((*place, "component"), reference, first.wrong, first.todo))
+        problems.append(scope.document.problem((*place, "component"), reference, first.wrong, first.todo))
         return None
     kind = component.data.setdefault("type", "command")
     if kind not in ("command", "pipeline"):
         problems.append(component.problem(("type",), kind, "is no component that runs here", "use command or pipeline"))
         return None
-    wrong = shape.of(component)
+    wrong = shape.of(component, here=scope.here)
     problems += (p for p in wrong if p not in problems)  # the same component may be used by many steps
     return None if wrong else component
 

@@ -139,6 +139,11 @@ def test_outputs_and_logs_are_downloaded_whole(ready: Checkout) -> None:
     assert again.stderr.splitlines() == ["--into='downloads/j1': already holds data; remove it or name another folder"]
 
 
+def _hears_ctrl_c() -> None:
+    """A shell without job control starts its background jobs deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("cancel", [False, True])
 def test_ctrl_c_leaves_the_job_alone_unless_it_was_asked_to_cancel(ready: Checkout, cancel: bool) -> None:
     ready.azure.options.job_polls = 1000
@@ -146,7 +151,7 @@ def test_ctrl_c_leaves_the_job_alone_unless_it_was_asked_to_cancel(ready: Checko
     env = ready.azure.environment(PYTHONPATH=str(ROOT))
     process = subprocess.Popen([azure_python(), "-m", "runtime", "azureml", *words], cwd=ready.root, env=env, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # fmt: skip
+                               preexec_fn=_hears_ctrl_c)  # fmt: skip
     until = time.monotonic() + 60
     while "j1" not in ready.azure.state.jobs or not any("/runs/j1/details" in r.path for r in ready.azure.requests):
         assert time.monotonic() < until
@@ -222,7 +227,7 @@ def test_a_quota_is_told_in_the_service_s_words(ready: Checkout) -> None:
 BAD = [
     (("submit", JOB, "txet=x"), 2, "txet='x': is neither an input of the pipeline nor a setting; did you mean 'text'? known: data, text"),
     (("submit", "none.yaml"), 2, "file='none.yaml': does not exist; name a YAML file"),
-    (("submit", JOB, "data=nowhere"), 2, "does not exist; name an existing folder"),
+    (("submit", JOB, "data=nowhere"), 2, "data='nowhere': does not exist; name an existing folder"),
     (("follow", "nope"), 2, "azure='job nope': does not exist ((UserError) Job nope was not found in workspace ml-dev-ws)"),
     (("cancel", "nope"), 2, "azure='job nope': does not exist"),
     (("download", "nope"), 2, "azure='job nope': does not exist"),

@@ -188,11 +188,19 @@ def cancel(state: State, _: Request, workspace: str, name: str) -> Response:
     return Response(200, None)
 
 
+def _as_command(step: dict[str, Any]) -> dict[str, Any]:
+    """A step of a pipeline as the job that it is by itself."""
+    return {"jobType": "Command", "displayName": step["displayName"], "experimentName": "e", "command": "true", "tags": {},
+            "properties": {}, "environmentId": f"{ROOT}/{SCOPE}/environments/e/versions/1", "componentId": step["componentId"],
+            "inputs": {}, "outputs": {}}  # fmt: skip
+
+
 def body_of(name: str, job: dict[str, Any]) -> dict[str, Any]:
     studio = f"https://ml.azure.com/runs/{name}?wsid={ROOT}/workspaces/{WORKSPACE}&tid=t"
     services = {"Studio": {"jobServiceType": "Studio", "endpoint": studio, "status": None},
                 "Tracking": {"jobServiceType": "Tracking", "endpoint": f"azureml://{REGION}.api.azureml.ms/mlflow/v1.0{ROOT}"}}  # fmt: skip
-    properties = {**job["sent"], "status": job["status"], "services": services}
+    sent = _as_command(job["sent"]) if job["parent"] else job["sent"]
+    properties = {**sent, "status": job["status"], "services": services}
     return {"id": f"{ROOT}/workspaces/{WORKSPACE}/jobs/{name}", "name": name, "properties": properties,
             "type": "Microsoft.MachineLearningServices/workspaces/jobs", "systemData": system_data()}  # fmt: skip
 

@@ -81,9 +81,7 @@ def secrets(_: State, __: Request, workspace: str, store: str) -> Response:
 def addresses(_: State, __: Request) -> Response:
     """Where the services of the region are: all of them are one stand-in."""
     base = f"https://{REGION}.api.azureml.ms"
-    return Response(
-        200, {name: base for name in ("api", "history", "experimentation", "artifact", "catalog", "notebooks")}
-    )
+    return Response(200, dict.fromkeys(("api", "history", "experimentation", "artifact", "catalog", "notebooks"), base))
 
 
 ROUTES = [
