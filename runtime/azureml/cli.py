@@ -58,6 +58,26 @@ def _job_parsers(commands: Any) -> None:
     compute = commands.add_parser("compute", help="clusters: create NAME, show NAME, list, sizes, delete NAME")
     compute.add_argument("verb", choices=("create", "show", "list", "sizes", "delete"))
 
+    _deploy_parsers(commands)
+
+
+def _deploy_parsers(commands: Any) -> None:
+    deploy = commands.add_parser("deploy", help="a new deployment beside the old one, verified, then given the traffic")
+    deploy.add_argument(
+        "file", type=Path, help="a managed online deployment YAML; endpoint.yaml beside it is used, too"
+    )
+    deploy.add_argument("--model", help="azureml:NAME:VERSION, job:JOB/OUTPUT[@NAME], or a model repository here")
+    deploy.add_argument("--name", help="the deployment's name (default: the one of blue and green that has no traffic)")
+    deploy.add_argument("--traffic", type=int, default=100, help="percent that it gets at the end (default: 100)")
+    deploy.add_argument("--golden", type=Path, help="golden requests (output of triton_package) that it has to answer")
+    deploy.add_argument("--repository", type=Path, help="the model repository that the golden requests belong to")
+    deploy.add_argument("--keep-failed", action="store_true", help="leave a deployment that failed, to look into it")
+    deploy.add_argument("--delete-old", action="store_true", help="remove what has no traffic any more")
+    deploy.add_argument("--dry-run", action="store_true", help="show the plan, change nothing")
+    endpoint = commands.add_parser("endpoint", help="list, show, logs, traffic, rollback, delete")
+    endpoint.add_argument("verb", choices=("list", "show", "logs", "traffic", "rollback", "delete"))
+    endpoint.add_argument("--lines", type=int, default=100, help="lines of a log (default: 100)")
+
 
 def main(words: Sequence[str]) -> int:
     """Run one `ngcrun azureml` command; returns its exit status. Raises our own errors."""
@@ -69,6 +89,8 @@ def main(words: Sequence[str]) -> int:
     arguments.words += rest  # words that follow a flag; argparse takes only those before it
     if arguments.command == "submit":
         return _submit(arguments)
+    if arguments.command == "endpoint" and arguments.verb == "traffic":  # its words look like settings
+        return _endpoint(arguments, list(arguments.words), read(folder=arguments.config_dir))
     names = [w for w in arguments.words if "=" not in w]
     settings = read([w for w in arguments.words if "=" in w], folder=arguments.config_dir)
     return _HANDLERS[arguments.command](arguments, names, settings)
@@ -108,6 +130,22 @@ def _compute(arguments: argparse.Namespace, names: list[str], settings: Settings
     from runtime.azureml import compute_command
 
     return compute_command.run(arguments.verb, names, settings)
+
+
+def _deploy(arguments: argparse.Namespace, names: list[str], settings: Settings) -> int:
+    from dataclasses import fields
+
+    from runtime.azureml import deploy
+
+    no_names(names)
+    asked = deploy.Asked(**{f.name: getattr(arguments, f.name) for f in fields(deploy.Asked)})
+    return deploy.command(asked, settings)
+
+
+def _endpoint(arguments: argparse.Namespace, names: list[str], settings: Settings) -> int:
+    from runtime.azureml import endpoints
+
+    return endpoints.run(arguments.verb, names, settings, lines=arguments.lines)
 
 
 def target_of(arguments: argparse.Namespace, settings: Settings) -> str:
@@ -158,4 +196,6 @@ _HANDLERS = {
     "cancel": _cancel,
     "download": _download,
     "compute": _compute,
+    "deploy": _deploy,
+    "endpoint": _endpoint,
 }

@@ -148,7 +148,7 @@ def create_cluster(ml_client: Any, name: str, file: Path | None = None) -> None:
 
 def rows(ml_client: Any) -> list[tuple[str, ...]]:
     """The clusters of a workspace as a table's rows."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for cluster in ml_client.compute.list():
         size = table()[0].get(str(getattr(cluster, "size", "")).lower())
         gpu = f"{size.gpus} x {size.gpu}" if size and size.gpus else ""

@@ -72,7 +72,7 @@ class History:
         if response.status_code in (404, 416):
             return b""
         response.raise_for_status()
-        body = response.read()
+        body = bytes(response.read())
         return body[start:] if response.status_code == 200 else body
 
 

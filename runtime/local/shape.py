@@ -35,7 +35,7 @@ _HERE_ONLY = {_MACHINES, *(wrong for wrong, _ in _REFUSED.values())}
 
 
 def of(doc: Document, *, here: bool = True) -> list[Problem]:
-    """What is wrong with the shape of a pipeline or command component; with `here`, what one machine cannot give too."""
+    """What is wrong with the shape of a pipeline or command component; `here`: what one machine cannot give, too."""
     kind = "pipeline" if doc.data.get("type") == "pipeline" else "command"
     problems = [p for p in _mapping(doc, (), doc.data, kind) if here or p.wrong not in _HERE_ONLY]
     if problems:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOKEN = "TRITON_TOKEN"  # noqa: S105 - the name of an environment variable
+# One deployment of an AzureML endpoint, past its traffic split. Source: learn.microsoft.com, how-to-safely-rollout.
+DEPLOYMENT, DEPLOYMENT_HEADER = "TRITON_DEPLOYMENT", "azureml-model-deployment"
 PROTOCOLS = ("http", "grpc")
 
 
@@ -57,7 +59,9 @@ class Client:
         self.endpoint, self.model, self.version, self.timeout_s = endpoint, model, version, timeout_s
         token = os.environ.get(TOKEN, "")
         key = "Authorization" if endpoint.protocol == "http" else "authorization"  # gRPC metadata is lower case
-        self._headers = {key: f"Bearer {token}"} if token else None
+        headers = {key: f"Bearer {token}"} if token else {}
+        chosen = os.environ.get(DEPLOYMENT, "")
+        self._headers = headers | ({DEPLOYMENT_HEADER: chosen} if chosen else {}) or None
         self._client = _http(endpoint, timeout_s) if endpoint.protocol == "http" else _grpc(endpoint)
         self._extra = {} if endpoint.protocol == "http" else {"client_timeout": timeout_s}
 

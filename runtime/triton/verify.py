@@ -44,6 +44,10 @@ class Ports:
             choices=("auto", "yes", "no"),
         ),
     ] = "auto"
+    url: Annotated[
+        str | None,
+        Param("Ask this endpoint instead of starting a server: https://... of AzureML, key in TRITON_TOKEN"),
+    ] = None
     atol: Annotated[float, Param("Absolute difference that is allowed, in the output's unit", minimum=0)] = 1e-3
     rtol: Annotated[float, Param("Relative difference that is allowed", minimum=0)] = 1e-4
     measure_s: Annotated[
@@ -75,9 +79,12 @@ def verify(ports: Ports, metrics: Metrics) -> None:
         served.name, served.versions, served.config.backend, [f"{t.name} {t.text()}" for t in signature.inputs],
         [f"{t.name} {t.text()}" for t in signature.outputs], served.config.max_batch_size, golden_source=golden.source,
     )  # fmt: skip
-    server, report.live, report.live_reason = _how(ports, served)
-    if server is not None:
-        _serve(ports, served, server, golden, report)
+    if ports.url is not None:
+        _ask_endpoint(ports, ports.url, served, golden, report)
+    else:
+        server, report.live, report.live_reason = _how(ports, served)
+        if server is not None:
+            _serve(ports, served, server, golden, report)
     report.write(ports.report)
     metrics.tags(
         {"backend": report.backend, "live": report.live, "live_reason": report.live_reason, "server": report.server}
@@ -139,6 +146,16 @@ def _how(ports: Ports, served: Served) -> tuple[Server | None, str, str]:
     if backend == "onnxruntime":
         return server, "twin", f"{why}: the same model.onnx answered through the python backend"
     return None, "not run", why
+
+
+def _ask_endpoint(ports: Ports, url: str, served: Served, golden: Golden, report: Report) -> None:
+    """Compare the answers of a server that runs elsewhere; its speed is not measured, as the network is part of it."""
+    from runtime.triton.client import Endpoint
+
+    endpoint = Endpoint.parse(url, "http")
+    report.live, report.live_reason, report.server = "run", "at the endpoint that was named", endpoint.address
+    if golden.rows:
+        report.answers += compare_answers(endpoint, served, golden, ports)
 
 
 def _serve(ports: Ports, served: Served, server: Server, golden: Golden, report: Report) -> None:

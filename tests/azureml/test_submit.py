@@ -151,7 +151,7 @@ def test_ctrl_c_leaves_the_job_alone_unless_it_was_asked_to_cancel(ready: Checko
     env = ready.azure.environment(PYTHONPATH=str(ROOT))
     process = subprocess.Popen([azure_python(), "-m", "runtime", "azureml", *words], cwd=ready.root, env=env, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-                               preexec_fn=_hears_ctrl_c)  # fmt: skip
+                               preexec_fn=_hears_ctrl_c)  # fmt: skip  # noqa: PLW1509 - one assignment
     until = time.monotonic() + 60
     while "j1" not in ready.azure.state.jobs or not any("/runs/j1/details" in r.path for r in ready.azure.requests):
         assert time.monotonic() < until

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.azure import assets, blob, certificates, computes, faults, jobs, login, workspace
+from tests.fakes.azure import assets, blob, certificates, computes, endpoints, faults, jobs, login, workspace
 from tests.fakes.azure.state import GROUP, REGISTRIES, SUBSCRIPTION, WORKSPACE, State, error
 from tests.fakes.azure.wire import Proxy, Request, Response, wait
 
@@ -30,7 +30,8 @@ class Azure:
         self.requests: list[Request] = []
         self.proxy = Proxy(served, self._answer)
         self._routes = [
-            (m, re.compile(p), f) for m, p, f in [*assets.ROUTES, *workspace.ROUTES, *computes.ROUTES, *jobs.ROUTES]
+            (m, re.compile(p), f)
+            for m, p, f in [*assets.ROUTES, *workspace.ROUTES, *computes.ROUTES, *jobs.ROUTES, *endpoints.ROUTES]
         ]
 
     def __enter__(self) -> Azure:
@@ -69,6 +70,8 @@ class Azure:
             return login.answer(request, self.options.token_lifetime_s)
         if request.host.endswith(".blob.core.windows.net"):
             return blob.answer(self.state, request)
+        if request.host.endswith(".inference.ml.azure.com"):
+            return endpoints.score(self.state, request)
         refused = workspace.unauthorized(request)
         if refused is not None:
             return refused

@@ -94,6 +94,6 @@ ROUTES = [
     ("GET", f"{_WORKSPACE}/computes/(?P<name>[^/]+)", get),
     ("GET", f"{_WORKSPACE}/computes", listed),
     ("DELETE", f"{_WORKSPACE}/computes/(?P<name>[^/]+)", delete),
-    ("GET", f"{_PROVIDER}/locations/[^/]+/computeOperationsStatus/(?P<number>[^/]+)", status),
+    ("GET", f"{_PROVIDER}/locations/[^/]+/(?:computeOperationsStatus|mfeOperationsStatus)/(?P<number>[^/]+)", status),
     ("GET", f"{_PROVIDER}/locations/[^/]+/vmSizes", sizes),
 ]

@@ -48,6 +48,7 @@ class Options:
     job_polls: int = 1
     failing_step: str | None = None
     quota_cores: int = 100
+    answers: dict[str, Any] = field(default_factory=dict)  # what a deployment's model answers: Request -> Response
 
     def failure(self, name: str) -> dict[str, str] | None:
         """The error of an operation that is to fail late, once."""
