@@ -84,7 +84,7 @@ def _tao(session: nox.Session, *names: str) -> dict[str, str]:
 
 def _azureml(session: nox.Session) -> dict[str, str]:
     """The environment that holds ngcrun[azureml]; tests start it as a user would, as a process."""
-    _environment(session, AZUREML, ["-e", ".[azureml]"])
+    _environment(session, AZUREML, ["-e", ".[azureml,triton]"])
     return {"NGCRUN_AZURE_PYTHON": _bin(AZUREML)}
 
 
@@ -125,7 +125,7 @@ def specs(session: nox.Session) -> None:
 def azureml(session: nox.Session) -> None:
     """`ngcrun azureml` with the real SDK, over TLS, against the stand-in for Azure in tests/fakes/azure."""
     _work(session, dev=True)
-    _pytest(session, "tests/azureml", env=_azureml(session))
+    _pytest(session, "tests/azureml", env=_triton(session) | _azureml(session))
 
 
 @nox.session

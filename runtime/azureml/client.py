@@ -137,7 +137,7 @@ def explain(what: str, error: BaseException) -> NgcrunError | None:
         return BadInput.of("azure", what, f"{wrong} ({text})", todo)
     if isinstance(error, ClientAuthenticationError) or (status == 401 and isinstance(error, AzureError)):
         return BadInput.of("credential", what, f"Azure does not accept it ({text})", "sign in again: az login")
-    if isinstance(error, MlException):
+    if isinstance(error, MlException) or type(error).__module__.startswith("marshmallow"):
         return BadInput.of("azure", what, text, "mend what it names")
     if isinstance(error, AzureError):
         answer = f"Azure answered {status}" if status else "no answer from Azure"

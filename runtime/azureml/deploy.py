@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,8 @@ def _read(asked: Asked) -> Mapping[str, Any]:
         raise BadInput.of(
             "--golden", asked.golden, "needs --repository beside it", "give both outputs of triton_package"
         )
+    if asked.golden is not None and find_spec("tritonclient") is None:
+        raise BadInput.of("--golden", asked.golden, "needs Triton's client", "pip install 'ngcrun[azureml,triton]'")
     return doc.data  # type: ignore[no-any-return]
 
 
@@ -201,7 +204,7 @@ def _check(ml_client: Any, made: Plan, asked: Asked) -> None:
 
 
 def _golden(ml_client: Any, endpoint: str, asked: Asked, deployment: str) -> str:
-    """What `triton_verify` says against the endpoint; empty where all is well. No deployment: through the front door."""
+    """What `triton_verify` says of the endpoint, empty where all is well; no deployment: through the front door."""
     if asked.golden is None or asked.repository is None:
         return ""
     with tempfile.TemporaryDirectory(prefix="ngcrun-") as folder:

@@ -14,7 +14,7 @@ VERBS = ("list", "show", "logs", "traffic", "rollback", "delete")
 
 
 def run(verb: str, names: Sequence[str], settings: Settings, *, lines: int) -> int:
-    """One verb on an endpoint; after its name `logs` and `delete` take a deployment, `traffic` shares: blue=90 green=10."""
+    """One verb on an endpoint; after its name `logs` and `delete` take a deployment, `traffic` shares (blue=100)."""
     if verb != "list" and not names:
         raise BadInput.of("endpoint", None, f"{verb} needs a name", f"say ngcrun azureml endpoint {verb} NAME")
     _, _, workspace = settings.need("subscription", "resource_group", "workspace")

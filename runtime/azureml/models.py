@@ -49,7 +49,7 @@ def _once(ml_client: Any, name: str, version: str, path: str) -> str:
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
-        return str(ml_client.models.get(name, version=version).id)
+        ml_client.models.get(name, version=version)
     except ResourceNotFoundError:
-        made = ml_client.models.create_or_update(Model(name=name, version=version, path=path, type="triton_model"))
-        return str(made.id)
+        ml_client.models.create_or_update(Model(name=name, version=version, path=path, type="triton_model"))
+    return f"azureml:{name}:{version}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.fakes.azure import assets, blob, certificates, computes, endpoints, faults, jobs, login, workspace
 from tests.fakes.azure.state import GROUP, REGISTRIES, SUBSCRIPTION, WORKSPACE, State, error
-from tests.fakes.azure.wire import Proxy, Request, Response, wait
+from tests.fakes.azure.wire import Direct, Proxy, Request, Response, wait
 
 __all__ = ["GROUP", "REGISTRIES", "SUBSCRIPTION", "WORKSPACE", "Azure"]
 
@@ -29,6 +29,8 @@ class Azure:
         self.faults = faults.Faults()
         self.requests: list[Request] = []
         self.proxy = Proxy(served, self._answer)
+        self.scoring = Direct(served, lambda request: endpoints.score(self.state, request))
+        self.state.scoring = self.scoring.url
         self._routes = [
             (m, re.compile(p), f)
             for m, p, f in [*assets.ROUTES, *workspace.ROUTES, *computes.ROUTES, *jobs.ROUTES, *endpoints.ROUTES]
@@ -36,9 +38,11 @@ class Azure:
 
     def __enter__(self) -> Azure:
         self.proxy.start()
+        self.scoring.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.scoring.stop()
         self.proxy.stop()
 
     @property
@@ -70,8 +74,6 @@ class Azure:
             return login.answer(request, self.options.token_lifetime_s)
         if request.host.endswith(".blob.core.windows.net"):
             return blob.answer(self.state, request)
-        if request.host.endswith(".inference.ml.azure.com"):
-            return endpoints.score(self.state, request)
         refused = workspace.unauthorized(request)
         if refused is not None:
             return refused

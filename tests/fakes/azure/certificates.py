@@ -17,7 +17,6 @@ NAMES = (
     "ml.azure.com",
     "*.api.azureml.ms",
     "*.blob.core.windows.net",
-    "*.inference.ml.azure.com",
 )
 
 

@@ -48,17 +48,17 @@ def put_endpoint(state: State, request: Request, workspace: str, name: str) -> R
     if there is None:
         state.created.append((f"workspaces/{workspace}", "onlineEndpoints", name, ""))
     state.endpoints[name] = {**given, "traffic": traffic, "tags": (request.json or {}).get("tags") or {}}
-    return _accepted(state, 201 if there is None else 200, name, endpoint_body(name, state.endpoints[name]))
+    return _accepted(state, 201 if there is None else 200, name, endpoint_body(state, name, state.endpoints[name]))
 
 
 def get_endpoint(state: State, _: Request, workspace: str, name: str) -> Response:
     if name not in state.endpoints:
         return error(404, "ResourceNotFound", f"Endpoint {name} was not found in workspace {workspace}.")
-    return Response(200, endpoint_body(name, state.endpoints[name]))
+    return Response(200, endpoint_body(state, name, state.endpoints[name]))
 
 
 def list_endpoints(state: State, _: Request, workspace: str) -> Response:
-    return Response(200, {"value": [endpoint_body(n, e) for n, e in state.endpoints.items()]})
+    return Response(200, {"value": [endpoint_body(state, n, e) for n, e in state.endpoints.items()]})
 
 
 def delete_endpoint(state: State, _: Request, workspace: str, name: str) -> Response:
@@ -147,8 +147,9 @@ def logs(state: State, request: Request, workspace: str, name: str, deployment: 
 
 
 def score(state: State, request: Request) -> Response:
-    """`<endpoint>.<region>.inference.ml.azure.com`: the route of Triton's own protocol behind the key."""
-    name = request.host.partition(".")[0]
+    """`<scoring>/<endpoint>/...`: Triton's own protocol behind the endpoint's key."""
+    _, name, request.path = ["", *request.path.lstrip("/").split("/", 1), ""][:3]
+    request.path = f"/{request.path}"
     if request.headers.get("authorization") != f"Bearer {KEY}":
         return Response(401, {"error": {"message": "key_auth_access_denied"}})
     endpoint = state.endpoints.get(name)
@@ -173,8 +174,8 @@ def _accepted(state: State, status: int, name: str, body: Any) -> Response:
     return Response(status, body, {"Azure-AsyncOperation": where, "Location": where})
 
 
-def endpoint_body(name: str, properties: dict[str, Any]) -> dict[str, Any]:
-    uri = f"https://{name}.{REGION}.inference.ml.azure.com"
+def endpoint_body(state: State, name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    uri = f"{state.scoring}/{name}"
     shown = {k: v for k, v in properties.items() if k != "tags"}
     return {"id": f"{ROOT}/{SCOPE}/onlineEndpoints/{name}", "name": name, "location": REGION, "tags": properties.get("tags") or {}, "kind": None,
             "type": "Microsoft.MachineLearningServices/workspaces/onlineEndpoints", "identity": {"type": "SystemAssigned"},

@@ -85,6 +85,31 @@ class Proxy:
         self.thread.join(5)
 
 
+class Direct:
+    """A TLS server without a proxy before it: Triton's client asks no proxy. It has no name but 127.0.0.1."""
+
+    def __init__(self, server_pem: Path, handler: Handler) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(server_pem)
+        inner = type("Inner", (_Nameless,), {"handler": staticmethod(handler)})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), inner)
+        self.server.daemon_threads = True
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.server.server_address[1]}"
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join(5)
+
+
 class _Outer(BaseHTTPRequestHandler):
     """CONNECT host:443, then TLS on the same connection."""
 
@@ -150,6 +175,11 @@ class _Inner(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing: pytest reads our standard error."""
+
+
+class _Nameless(_Inner):
+    def __init__(self, connection: socket.socket, address: Any, server: Any) -> None:
+        super().__init__(connection, address, server, "")
 
 
 def wait(seconds: float) -> None:
