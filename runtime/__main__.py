@@ -35,6 +35,12 @@ def build_parser() -> argparse.ArgumentParser:
     specs.add_argument(
         "--check", action="store_true", help="write nothing; fail if a spec drifts, is missing or orphaned"
     )
+    specs.add_argument(
+        "action", nargs="?", choices=("bump",), help="raise the versions of what has changed, and say why"
+    )
+    specs.add_argument("--dry-run", action="store_true", help="with bump: say what would rise, write nothing")
+    specs.add_argument("--lock", type=Path, default=None, help="with bump: the lock file (default: %(metavar)s)",
+                       metavar="component_specs/versions.lock.json")  # fmt: skip
     tao = commands.add_parser("tao", help="TAO: networks, specs, checks, runs", prefix_chars="\0", add_help=False)
     tao.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     azureml = commands.add_parser(
@@ -135,6 +141,10 @@ def _specs(arguments: argparse.Namespace) -> int:
     from runtime import catalog, images, readme, spec
 
     root = repository_root()
+    if arguments.action == "bump":
+        from runtime import bump_command
+
+        return bump_command.run(root, arguments.lock, dry_run=arguments.dry_run)
     rows = images.load(root / "containers" / "images.yaml")
     folder = root / "component_specs"
     if arguments.check:
