@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.catalog import AREAS
+
 ROOT = Path(__file__).parents[2]
-SPECS = sorted(p for area in ("rapids", "triton", "tao") for p in (ROOT / "component_specs" / area).glob("*.yaml"))
+SPECS = sorted(p for area in AREAS for p in (ROOT / "component_specs" / area).glob("*.yaml"))
 PIPELINES = sorted((ROOT / "component_specs" / "pipelines").glob("*.yaml"))
 
 LOAD = """
