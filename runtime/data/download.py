@@ -123,15 +123,14 @@ def place_all(fetched: Sequence[Fetched], unpacker: Unpacker) -> list[int]:
 def write_report(
     folder: Path, fetched: Sequence[Fetched], more: Mapping[str, Any], unpacked: Sequence[int] = ()
 ) -> None:
-    """Write `download.json`, which is a manifest too; raises `BadInput` if an archive brought a file of its name."""
+    """Write `download.json`, which is a manifest too; raises `BadInput` if what came has a file of that name."""
     files = [_told(item, count) for item, count in zip(fetched, unpacked or [0] * len(fetched), strict=True)]
     try:
         with (folder / REPORT).open("x", encoding="utf-8") as file:
             file.write(json.dumps({**more, "files": files}, indent=2) + "\n")
     except FileExistsError:
-        raise BadInput.of(
-            "unpack", True, f"an archive holds {REPORT}, as the report is named", "give it a path"
-        ) from None
+        first, wrong = fetched[0].wanted, f"brings {REPORT}, as the report is named"
+        raise BadInput.of(first.port, first.shown, wrong, "unpack it elsewhere") from None
 
 
 def _told(item: Fetched, unpacked: int) -> dict[str, Any]:

@@ -66,6 +66,14 @@ class Policy:
     pause_s: float = 0.5
     secret: str = "NGCRUN_DOWNLOAD_TOKEN"  # noqa: S105 - the name of the variable that holds it
 
+    def pause(self, tries: int, failure: Again, what: str) -> float:
+        """Seconds until the next try: what the server asked for, else twice as long as before, spread a little."""
+        if failure.wait_s is None:
+            return min(LONGEST_PAUSE_S, self.pause_s * 2.0 ** (tries - 1)) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+        if failure.wait_s > web.LONGEST_WAIT_S:
+            raise ToolFailed(f"{what}: {failure}, to be asked again in {failure.wait_s:.0f} s; do so")
+        return failure.wait_s
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -138,12 +146,7 @@ class _Transfer:
         return f"start it again and it goes on after the {self.part.size:,} bytes that are here"
 
     def _pause(self, tries: int, failure: Again) -> None:
-        wait_s = min(LONGEST_PAUSE_S, self.policy.pause_s * 2 ** (tries - 1)) * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load
-        if failure.wait_s is not None:
-            if failure.wait_s > web.LONGEST_WAIT_S:
-                raise ToolFailed(f"{self.wanted.shown}: {failure}, to be asked again in {failure.wait_s:.0f} s; do so")
-            wait_s = failure.wait_s
-        if self.stop.wait(wait_s):
+        if self.stop.wait(self.policy.pause(tries, failure, self.wanted.shown)):
             raise Stopped
 
     # --- over HTTP ------------------------------------------------------------------------------------------------

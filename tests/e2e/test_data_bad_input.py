@@ -212,7 +212,7 @@ def test_a_file_where_an_archive_has_put_one_is_refused(server, tmp_path, capsys
     )
     write(tmp_path, "- {url: download.json.tar, unpack: true}\n")
     assert refused(download, words, tmp_path, capsys) == (
-        "data_download: unpack=True: an archive holds download.json, as the report is named; give it a path"
+        "data_download: manifest[0].url='download.json.tar': brings download.json, as the report is named; unpack it elsewhere"
     )
 
 
