@@ -135,7 +135,9 @@ def write_report(
 
 def _told(item: Fetched, unpacked: int) -> dict[str, Any]:
     wanted = item.wanted
-    told: dict[str, Any] = {"url": wanted.shown, "path": wanted.place, "sha256": item.sha256, "size_bytes": item.size}
+    here = not address.is_remote(wanted.url)  # absolute, for the report is a manifest in another folder
+    url = str(address.local_path(wanted.url, wanted.base).absolute()) if here else wanted.shown
+    told: dict[str, Any] = {"url": url, "path": wanted.place, "sha256": item.sha256, "size_bytes": item.size}
     told |= {
         "verified": wanted.sha256 is not None,
         "seconds": round(item.seconds, 3),
