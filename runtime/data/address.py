@@ -22,15 +22,18 @@ def check(port: str, url: str) -> None:
     shown = redacted(url)
     if scheme not in (*REMOTE, "file", ""):
         raise BadInput.of(port, shown, f"{scheme} is not a way to fetch it", "give an http, https or file address")
-    if any(ord(c) < 33 or ord(c) == 127 for c in url) and scheme:
-        raise BadInput.of(port, shown, "holds a blank or a control character", "write it as %20, %0A, ...")
-    if scheme not in REMOTE:
-        return
+    if any(not 33 <= ord(c) <= 126 for c in url) and scheme:
+        wrong = "holds a blank, a control character or one beyond ASCII"
+        raise BadInput.of(port, shown, wrong, "write it as %20, %0A, %C3%BC, ...")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise BadInput.of(port, shown, f"is not an address ({error})", "write https://host/path") from error
+    if scheme == "file" and host not in (None, "localhost"):
+        raise BadInput.of(port, shown, f"is a file of another machine, {host}", "write file:///path")
+    if scheme not in REMOTE:
+        return
     if not host:
         raise BadInput.of(port, shown, "names no host", "write https://host/path")
     if parts.username is not None or parts.password is not None:

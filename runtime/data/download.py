@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from runtime.component import Input, Output, Param, component
 from runtime.data import address, sources
 from runtime.data.archives import Limits, Unpacker
-from runtime.data.pool import fetch_all
+from runtime.data.pool import fetch_all, locked
 from runtime.data.sources import REPORT
 from runtime.data.transfer import Fetched, Policy, Wanted
 from runtime.data.web import Access
@@ -55,11 +55,12 @@ def download(ports: Ports, metrics: Metrics) -> None:
     wanted = _wanted(ports)
     sources.check(wanted, ports.allow_unverified)
     policy = Policy(Access(ports.timeout_s, _secrets(wanted)), ports.retries)
-    began = time.monotonic()
-    fetched = fetch_all(wanted, ports.partial, policy, ports.connections)
-    seconds = time.monotonic() - began
     limits = Limits(ports.max_unpacked_gib, ports.max_ratio, ports.max_entries)
-    unpacked = place_all(fetched, Unpacker(ports.data, limits))
+    with locked(ports.partial):
+        began = time.monotonic()
+        fetched = fetch_all(wanted, ports.partial, policy, ports.connections)
+        seconds = time.monotonic() - began
+        unpacked = place_all(fetched, Unpacker(ports.data, limits))
     write_report(ports.data, fetched, {"seconds": round(seconds, 3)}, unpacked)
     log(metrics, fetched, seconds)
 

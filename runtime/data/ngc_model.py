@@ -16,7 +16,7 @@ from runtime.data.archives import Limits, Unpacker
 from runtime.data.download import log, place_all, write_report
 from runtime.data.members import tidy, unsafe
 from runtime.data.ngc import File, Model, Registry
-from runtime.data.pool import fetch_all
+from runtime.data.pool import fetch_all, locked
 from runtime.data.transfer import Fetched, Policy, Wanted
 from runtime.data.web import Access
 from runtime.errors import BadInput, Problem
@@ -54,10 +54,11 @@ def ngc_model(ports: Ports, metrics: Metrics) -> None:
     registry = Registry(Model.of(ports.model), policy)
     version = registry.version(ports.version)
     wanted = _wanted(ports, registry, version, pins)
-    began = time.monotonic()
-    fetched = fetch_all(wanted, ports.partial, registry.policy, ports.connections)
-    seconds = time.monotonic() - began
-    place_all(fetched, Unpacker(ports.downloaded, Limits()))
+    with locked(ports.partial):
+        began = time.monotonic()
+        fetched = fetch_all(wanted, ports.partial, registry.policy, ports.connections)
+        seconds = time.monotonic() - began
+        place_all(fetched, Unpacker(ports.downloaded, Limits()))
     more = {"model": registry.shown, "version": version, "seconds": round(seconds, 3)}
     write_report(ports.downloaded, fetched, more)
     metrics.tags({"ngc_model": registry.shown, "ngc_version": version})

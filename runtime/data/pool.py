@@ -13,6 +13,7 @@ from pathlib import Path
 from runtime.data.transfer import Fetched, Policy, Stopped, Wanted, fetch
 from runtime.errors import BadInput, NgcrunError
 
+FINISHED = "finished"
 _Result = tuple[int, Fetched | BaseException | None]
 
 
@@ -27,7 +28,7 @@ def fetch_all(wanted: Sequence[Wanted], folder: Path, policy: Policy, connection
     stop = threading.Event()
     for number in range(len(wanted)):
         todo.put(number)
-    with _locked(folder), progress(wanted) as tell:
+    with progress(wanted) as tell:
 
         def work() -> None:
             with contextlib.suppress(queue.Empty):
@@ -70,8 +71,11 @@ def _gather(results: queue.SimpleQueue[_Result], count: int) -> list[Fetched]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Raises `BadInput` while another run downloads into the same folder."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder of unfinished downloads; raises `BadInput` while another run has it.
+
+    After a good end it holds a file that says so: an output that is bound must not be empty.
+    """
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,8 +83,10 @@ def _locked(folder: Path) -> Iterator[None]:
             raise BadInput.of("partial", folder, "is in use by another run", "wait for it, or name another") from None
         except OSError:
             pass  # a mount without locks, such as blobfuse: then there is one node
+        (folder / FINISHED).unlink(missing_ok=True)
         try:
             yield
+            (folder / FINISHED).write_text("nothing is unfinished\n", encoding="utf-8")
         finally:
             (folder / "lock").unlink(missing_ok=True)
 

@@ -110,6 +110,8 @@ def sorted_failures(url: str) -> Iterator[None]:
         raise _unreachable(url, error.reason) from None
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(url, error) from None
+    except UnicodeError as error:  # of a host name that cannot be one
+        raise ToolFailed(f"{redacted(url)}: its host is no name ({error}); correct the address") from None
 
 
 def _status(error: urllib.error.HTTPError) -> Exception:

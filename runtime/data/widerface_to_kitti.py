@@ -56,6 +56,9 @@ def widerface_to_kitti(ports: Ports, metrics: Metrics) -> None:
         lost = ", ".join(f"{name} {count}" for name, count in counts.items() if "dropped" in name)
         raise BadInput.of("faces", ports.faces, f"no image is left ({lost})", "let more pass")
     broken = [f"{o.job.source.name} {o.wrong}" for o in outcomes if o.wrong not in ("", "no face")]
+    if broken:
+        shown = ", ".join(broken[:SHOWN]) + (f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else "")
+        print(f"warning: faces: left out {len(broken)} of {len(outcomes)} images: {shown}", file=sys.stderr)
     report: dict[str, Any] = {"split": ports.split, "size": ports.size, "counts": counts, "broken": broken[:LISTED]}
     ports.kitti.joinpath("report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     marked = [

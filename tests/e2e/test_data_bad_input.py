@@ -101,6 +101,14 @@ WORDS = {
         ["urls=<d>/none.bin", f"sha256={SHA}"],
         "urls='<d>/none.bin': does not exist; name an existing file",
     ),
+    "beyond_ascii": (
+        ["urls=<s>/ü", f"sha256={SHA}"],
+        "urls='<s>/ü': holds a blank, a control character or one beyond ASCII; write it as %20, %0A, %C3%BC, ...",
+    ),
+    "file_of_another_machine": (
+        ["urls=file://server/x", f"sha256={SHA}"],
+        "urls='file://server/x': is a file of another machine, server; write file:///path",
+    ),
     "a_folder": (["urls=file://<d>", f"sha256={SHA}"], "urls='file://<d>': is a folder, not a file; name an existing file"),
     "no_archive": (
         ["urls=<d>/m.yaml", "allow_unverified=true", "unpack=true"],
@@ -167,7 +175,7 @@ MANIFESTS = {
     ),
     "blank_in_address": (
         f"- {{url: 'http://host/a b', sha256: '{SHA}'}}",
-        "manifest[0].url='http://host/a b': holds a blank or a control character; write it as %20, %0A, ...",
+        "manifest[0].url='http://host/a b': holds a blank, a control character or one beyond ASCII; write it as %20, %0A, %C3%BC, ...",
     ),
     "every_mistake_at_once": (
         "- {url: ftp://h/x}\n- {path: y}\n",

@@ -7,11 +7,12 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from data_support import command, environment, run
+from data_support import ROOT, command, environment, run
 from PIL import Image
 
 from runtime.component import Component
@@ -141,6 +142,17 @@ def gone(pids: list[int], within_s: float = 8.0) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def test_the_pipeline_goes_from_a_manifest_to_coco(tmp_path):
+    file = ROOT / "component_specs" / "pipelines" / "faces_coco.yaml"
+    argv = [sys.executable, "-m", "runtime", "pipeline", str(file), "--no-mlflow", "size=368x208"]
+    done = subprocess.run(argv, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run_folder,) = (tmp_path / "runs").iterdir()
+    coco = json.loads((run_folder / "outputs" / "coco" / "annotations.json").read_text())
+    assert [(i["width"], i["height"]) for i in coco["images"]] == [(368, 208)]
+    assert [box["bbox"] for box in coco["annotations"]] == [[122.19, 44.37, 142.31, 73.5]]
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

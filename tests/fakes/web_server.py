@@ -30,6 +30,7 @@ class Resource:
             the body), `status CODE [RETRY_AFTER]`, `hang S`.
         ranges: whether Range is understood; without it the whole body comes, with 200.
         length: whether Content-Length is told; without it the end of the connection is the end.
+        chunked: send in chunks, each with its length, as servers do that do not know the whole.
         token: the bearer token without which the answer is 401.
         pause_s: between chunks of 64 KiB.
     """
@@ -39,6 +40,7 @@ class Resource:
     modified: str | None = None
     ranges: bool = True
     length: bool = True
+    chunked: bool = False
     redirect: str = ""
     token: str = ""
     pause_s: float = 0.0
@@ -87,6 +89,10 @@ def serving() -> Iterator[Server]:
         finally:
             http.shutdown()
             thread.join()
+
+
+def _pieces(body: bytes) -> list[bytes]:
+    return [body[at : at + CHUNK] for at in range(0, len(body), CHUNK)]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -140,13 +146,16 @@ class _Handler(BaseHTTPRequestHandler):
         if start is not None:
             self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         body = resource.body[start or 0 :]
-        if resource.length:
+        if resource.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            body = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in _pieces(body)) + b"0\r\n\r\n"
+        elif resource.length:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if fault and fault[0] in ("truncate", "reset"):
             body = body[: int(fault[1])]
-        for at in range(0, len(body), CHUNK):
-            self.wfile.write(body[at : at + CHUNK])
+        for piece in _pieces(body):
+            self.wfile.write(piece)
             if resource.pause_s:
                 time.sleep(resource.pause_s)
         self.close_connection = True

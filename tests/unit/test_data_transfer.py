@@ -144,6 +144,18 @@ def test_a_body_of_unknown_length_is_taken_to_its_end(server, tmp_path):
     assert content(get(server, tmp_path, server.add("/f.bin", b""))) == b""
 
 
+def test_a_chunked_body_that_breaks_off_is_noticed_though_it_has_no_length(server, tmp_path):
+    resource = server.add("/f.bin", BODY, chunked=True, faults=["truncate 1000000"])
+    assert content(get(server, tmp_path, resource)) == BODY
+    assert [value is not None for value in server.headers("Range")] == [False, True]
+
+
+def test_a_host_that_is_no_name_is_told(tmp_path):
+    wanted = Wanted(url=f"http://{'a' * 70}.example/f.bin", place="f.bin")
+    with pytest.raises(ToolFailed, match=r"its host is no name \(.*\); correct the address"):
+        fetch(wanted, tmp_path, QUICK, threading.Event(), lambda _count: None)
+
+
 def test_failures_that_stay_are_given_up_with_what_is_there(server, tmp_path):
     resource = server.add("/f.bin", BODY, faults=["status 503"] * 9)
     with pytest.raises(ToolFailed, match=r"/f.bin: HTTP 503 Service Unavailable; tried 3 times, try again later$"):
