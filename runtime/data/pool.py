@@ -14,7 +14,7 @@ from runtime.data.transfer import Fetched, Policy, Stopped, Wanted, fetch
 from runtime.errors import BadInput, NgcrunError
 
 FINISHED = "finished"
-_Result = tuple[int, Fetched | BaseException | None]
+_Result = tuple[int, Fetched | BaseException]
 
 
 def fetch_all(wanted: Sequence[Wanted], folder: Path, policy: Policy, connections: int) -> list[Fetched]:
@@ -60,7 +60,7 @@ def _gather(results: queue.SimpleQueue[_Result], count: int) -> list[Fetched]:
             break  # the others wait for their servers; what failed is known
         if isinstance(result, Fetched):
             found[number] = result
-        elif result is not None:
+        else:
             failed.append(result)
     told = [error for error in failed if not isinstance(error, Stopped)]
     if not failed:

@@ -99,6 +99,8 @@ def fetch(wanted: Wanted, folder: Path, policy: Policy, stop: threading.Event, t
         ToolFailed: the network or the server failed for good, or the checksum is wrong.
         Stopped: `stop` was set.
     """
+    if stop.is_set():
+        raise Stopped
     return _Transfer(wanted, folder, policy, stop, tick).run()
 
 

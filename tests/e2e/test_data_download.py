@@ -170,6 +170,26 @@ def test_secrets_are_told_to_nobody_but_their_own_host(server, tmp_path):
     assert report(tmp_path / "out")["files"][0]["url"] == f"{server.url}/f.bin?sig=...&v=1"
 
 
+def test_progress_is_shown_on_a_terminal(server, tmp_path):
+    resource = server.add("/f.bin", BODY, pause_s=0.03)
+    screen, terminal = os.openpty()
+    words = [f"urls={server.url}/f.bin", f"sha256={resource.sha256}", "data=out"]
+    process = subprocess.Popen(
+        command("download", *words), cwd=tmp_path, env=environment(TERM="xterm", COLUMNS="120"), stderr=terminal
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(screen, 4096)
+        except OSError:  # the other end was closed
+            break
+    os.close(screen)
+    assert process.wait(30) == 0
+    assert b"1 file" in shown
+    assert b"MB/s" in shown
+
+
 def test_an_archive_that_is_refused_need_not_be_fetched_again(server, tmp_path):
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
