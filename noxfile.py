@@ -239,6 +239,7 @@ def bench(session: nox.Session) -> None:
         peers += ["--peer", f"{name}={_bin(CACHE / f'peer-{name}')}"]
     session.run(python, "bench/steps.py", *peers, *session.posargs, external=True)
     session.run(python, "bench/metrics.py", external=True)
+    session.run(python, "bench/data.py", external=True)
     session.run(python, "bench/tao.py", env=_tao(session), external=True)
 
 

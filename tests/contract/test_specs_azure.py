@@ -42,7 +42,7 @@ def verdicts() -> dict[str, dict[str, str]]:
 
 
 def test_there_are_specs_to_load() -> None:
-    assert {"rapids_train.yaml", "triton_package.yaml"} <= {p.name for p in SPECS}
+    assert {"rapids_train.yaml", "triton_package.yaml", "data_download.yaml"} <= {p.name for p in SPECS}
     assert "taxi_fare.yaml" in {p.name for p in PIPELINES}
 
 
