@@ -63,10 +63,10 @@ def _environment(session: nox.Session, folder: Path, requirements: list[str]) ->
 
 
 def _work(session: nox.Session, *, dev: bool) -> None:
-    extras = ["-e", ".[rapids-cpu,tao,triton]"]
+    extras = ["-e", ".[rapids-cpu,tao,triton,data]"]
     _environment(session, ROOT / ".venv", extras)
     if dev:
-        _environment(session, ROOT / ".venv", ["-e", ".[rapids-cpu,tao,triton,dev]"])
+        _environment(session, ROOT / ".venv", ["-e", ".[rapids-cpu,tao,triton,data,dev]"])
 
 
 def _triton(session: nox.Session) -> dict[str, str]:
@@ -250,6 +250,7 @@ def bench(session: nox.Session) -> None:
         peers += ["--peer", f"{name}={_bin(CACHE / f'peer-{name}')}"]
     session.run(python, "bench/steps.py", *peers, *session.posargs, external=True)
     session.run(python, "bench/metrics.py", external=True)
+    session.run(python, "bench/data.py", external=True)
     session.run(python, "bench/tao.py", env=_tao(session), external=True)
 
 

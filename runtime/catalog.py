@@ -9,7 +9,7 @@ from pathlib import Path
 from runtime.component import Component
 from runtime.errors import BadInput, nearest
 
-AREAS = ("rapids", "triton", "tao")
+AREAS = ("rapids", "triton", "tao", "data")
 
 
 @functools.cache

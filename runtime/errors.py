@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.redact import redacted
+
 TAIL_LINES = 20
 SHOWN_CHARS = 1000  # of a value in an error
 
@@ -21,8 +23,8 @@ class Problem:
     todo: str
 
     def line(self, component: str = "") -> str:
-        """The problem as one line; control characters in the value are escaped by its repr."""
-        value = repr(str(self.value) if isinstance(self.value, Path) else self.value)
+        """The problem as one line; control characters in the value are escaped, secrets of addresses hidden."""
+        value = repr(redacted(str(self.value)) if isinstance(self.value, Path | str) else self.value)
         if len(value) > SHOWN_CHARS:
             value = f"{value[: SHOWN_CHARS // 2]}... ({len(value)} characters)"
         where = f"{component}: " if component else ""

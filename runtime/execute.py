@@ -21,6 +21,7 @@ from runtime.component import Component, Output
 from runtime.compose import Request, compose, parse
 from runtime.errors import BadInput, MissingOutput, NgcrunError, OutputsElsewhere, ToolFailed
 from runtime.metrics import CLOSE_S, Memory, Metrics
+from runtime.redact import redacted
 
 # The machine's state, not our bug: no traceback for these.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
@@ -89,7 +90,7 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
         try:
             from runtime.tracking import flatten
 
-            metrics.params(flatten(as_plain(ports)))
+            metrics.params({name: redacted(text) for name, text in flatten(as_plain(ports)).items()})
             _run(component, dataclasses.replace(ports, **stages, **_kept_folders(kept)), metrics)
             _require_outputs(component, stages, targets)
             status = "FINISHED"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runtime.catalog import AREAS
 from runtime.component import OVERRIDES, Component, Group, Input, Output, Param, Port
 from runtime.errors import Problem, nearest
 from runtime.images import Image
@@ -147,5 +148,5 @@ def drift(components: Mapping[str, Component], images: Mapping[str, Image], spec
 def orphans(components: Mapping[str, Component], specs: Path) -> list[Path]:
     """Spec files in the areas' folders that no component generates; pipelines and the like are written by hand."""
     wanted = {path_of(c, specs) for c in components.values()}
-    areas = sorted({p.parent for p in wanted} | {specs / a for a in ("rapids", "triton", "tao")})
+    areas = sorted({p.parent for p in wanted} | {specs / a for a in AREAS})
     return [path for area in areas for path in sorted(area.glob("*.yaml")) if path not in wanted]

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.catalog import AREAS
+
 ROOT = Path(__file__).parents[2]
-SPECS = sorted(p for area in ("rapids", "triton", "tao") for p in (ROOT / "component_specs" / area).glob("*.yaml"))
+SPECS = sorted(p for area in AREAS for p in (ROOT / "component_specs" / area).glob("*.yaml"))
 PIPELINES = sorted((ROOT / "component_specs" / "pipelines").glob("*.yaml"))
 
 LOAD = """
@@ -40,7 +42,7 @@ def verdicts() -> dict[str, dict[str, str]]:
 
 
 def test_there_are_specs_to_load() -> None:
-    assert {"rapids_train.yaml", "triton_package.yaml"} <= {p.name for p in SPECS}
+    assert {"rapids_train.yaml", "triton_package.yaml", "data_download.yaml"} <= {p.name for p in SPECS}
     assert "taxi_fare.yaml" in {p.name for p in PIPELINES}
 
 

@@ -73,6 +73,18 @@ def test_kitti_becomes_coco_with_the_same_boxes_and_ids_in_alphabetical_order(co
     assert found == rows
 
 
+def test_our_own_conversion_agrees_with_taos(coco: Path, photographs: Path, tmp_path: Path) -> None:
+    words = [f"kitti={photographs}", f"coco={tmp_path / 'ours'}"]
+    subprocess.run([sys.executable, "-m", "runtime.data.kitti_to_coco", *words], check=True, capture_output=True)
+    ours, theirs = (json.loads((folder / "annotations.json").read_text()) for folder in (tmp_path / "ours", coco))
+    assert [{k: i[k] for k in ("id", "file_name", "width", "height")} for i in theirs["images"]] == ours["images"]
+    assert [{k: c[k] for k in ("id", "name")} for c in theirs["categories"]] == ours["categories"]
+    fields = ("id", "image_id", "category_id", "bbox")
+    assert [[b[k] for k in fields] for b in theirs["annotations"]] == [
+        [b[k] for k in fields] for b in ours["annotations"]
+    ]
+
+
 def test_and_back_to_the_same_kitti(coco: Path, tmp_path: Path) -> None:
     done = step("annotations", labels=coco, source="coco", target="kitti", converted=tmp_path / "back")
     assert done.returncode == 0, done.stderr
