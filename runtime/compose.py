@@ -244,7 +244,9 @@ def first_line(error: BaseException) -> str:
     """Hydra wraps: the deepest cause says what is wrong, the wrappers repeat the command."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    lines = str(error).splitlines() or [type(error).__name__]
+    rest = f" {lines[1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else ""
+    return f"{lines[0]}{rest}".rstrip(".")
 
 
 def _way_out(component: Component) -> str:

@@ -144,7 +144,7 @@ def _compose(
     store.store(name="ngcrun_azureml_schema", node=Config(**weak))  # type: ignore[arg-type]
     store.store(name="ngcrun_azureml", node={"defaults": [*defaults, "_self_"]})
     lines = [f"{name}={quote(value)}" for name, value in strong.items()]
-    lines += [f"+{word}" if word.startswith(("inputs.", "prices.")) else word for word in words]
+    lines += [f"++{word}" if word.startswith(("inputs.", "prices.")) else word for word in words]
     try:
         context = (
             initialize_config_dir(config_dir=str(place.resolve()), version_base="1.3")
