@@ -128,6 +128,17 @@ def azureml(session: nox.Session) -> None:
     _pytest(session, "tests/azureml", env=_triton(session) | _azureml(session))
 
 
+@nox.session(default=False)
+def azure(session: nox.Session) -> None:
+    """The AzureML tests that can, on a real subscription: needs AZURE_SUBSCRIPTION_ID and the rest, and credentials."""
+    names = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_ML_WORKSPACE")
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        session.error(f"set {', '.join(missing)}: this session asks Azure itself, and has never been run by its makers")
+    _work(session, dev=True)
+    _pytest(session, "tests/azureml/test_everywhere.py", env=_azureml(session) | {"NGCRUN_REAL_AZURE": "1"})
+
+
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Whole pipelines on real parts."""
