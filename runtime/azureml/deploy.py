@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from runtime.azureml import client, compute, models
+from runtime.azureml import autoscale, client, compute, models
 from runtime.azureml.client import say
 from runtime.azureml.config import Settings
 from runtime.errors import BadInput, NgcrunError, ToolFailed
@@ -93,11 +93,12 @@ def _shares(traffic: Mapping[str, int]) -> str:
 
 def command(asked: Asked, settings: Settings) -> int:
     """Plan, create, ask, shift; returns 0, or raises with the endpoint as it was."""
-    spec = _read(asked)
+    spec, scale = _read(asked), autoscale.read(asked.file)
     _, _, workspace = settings.need("subscription", "resource_group", "workspace")
     target = f"workspace:{workspace}"
     with client.hushed(), client.translated(target):
-        ml_client = client.connect(settings, target, client.credential(settings))
+        signed = client.credential(settings)
+        ml_client = client.connect(settings, target, signed)
         there = _endpoint(ml_client, str(spec["endpoint_name"]))
         known = [d.name for d in ml_client.online_deployments.list(spec["endpoint_name"])] if there else []
         model = asked.model or str(spec.get("model") or "")
@@ -112,6 +113,9 @@ def command(asked: Asked, settings: Settings) -> int:
             _make_endpoint(ml_client, made.endpoint, asked.file.parent)
         _create(ml_client, made, asked, served)
         _check(ml_client, made, asked)
+        if scale is not None:
+            autoscale.apply(ml_client, signed, made.endpoint, made.deployment, scale)
+            say(f"autoscale: {scale['minimum']} to {scale['maximum']} instances by {scale['metric']}")
         _shift(ml_client, made, asked)
         if asked.delete_old:
             for name in made.before:

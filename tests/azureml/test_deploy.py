@@ -185,6 +185,36 @@ def test_traffic_rollback_logs_and_delete(ready: Checkout) -> None:
     assert ready.azure.state.endpoints == {} and ready.azure.state.deployments == {}
 
 
+def test_autoscale_is_set_for_the_new_deployment(ready: Checkout) -> None:
+    ready.write(
+        "component_specs/endpoints/fare/autoscale.yaml",
+        "maximum: 4\nmetric: GpuUtilizationPercentage\nabove: 70\nbelow: 30\n",
+    )
+    done = ready.ngcrun("deploy", FILE)
+    assert done.returncode == 0, done.stderr
+    assert "autoscale: 1 to 4 instances by GpuUtilizationPercentage" in done.stdout
+    setting = ready.azure.state.autoscale["fare-ep-blue"]
+    assert setting["targetResourceUri"].endswith("/onlineEndpoints/fare-ep/deployments/blue")
+    assert setting["profiles"][0]["capacity"] == {"minimum": "1", "maximum": "4", "default": "1"}
+    triggers = [
+        (r["scaleAction"]["direction"], r["metricTrigger"]["operator"], r["metricTrigger"]["threshold"])
+        for r in setting["profiles"][0]["rules"]
+    ]
+    assert triggers == [("Increase", "GreaterThan", 70), ("Decrease", "LessThan", 30)]
+
+
+def test_an_autoscale_that_cannot_work_is_refused_with_every_reason(ready: Checkout) -> None:
+    ready.write("component_specs/endpoints/fare/autoscale.yaml", "maximum: 0\nmetrik: x\nabove: 30\nbelow: 70\n")
+    done = ready.ngcrun("deploy", FILE)
+    assert done.returncode == 2
+    assert [line.partition(": ")[2] for line in done.stderr.splitlines()] == [
+        "metrik='x': is not a field; did you mean 'metric'? known: above, below, cooldown_minutes, maximum, metric, minimum, window_minutes",
+        "maximum=0: is below minimum (1); give more",
+        "below=70: is not below `above` (30); leave room between them, or it goes up and down for ever",
+    ]
+    assert ready.azure.requests == []
+
+
 BAD = [
     (("deploy", "none.yaml"), "file='none.yaml': does not exist; name a YAML file"),
     (("deploy", FILE, "--traffic", "120"), "--traffic=120: is no percentage; give 0 to 100"),

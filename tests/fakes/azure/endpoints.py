@@ -192,6 +192,19 @@ def deployment_body(name: str, deployment: str, properties: dict[str, Any]) -> d
             "systemData": system_data()}  # fmt: skip
 
 
+def autoscale(state: State, request: Request, name: str) -> Response:
+    """Azure Monitor's setting: its target has to be there, and its capacity has to make sense."""
+    properties = request.json["properties"]
+    match = re.search(r"/onlineEndpoints/([^/]+)/deployments/([^/]+)$", properties["targetResourceUri"])
+    if not match or (match[1], match[2]) not in state.deployments:
+        return error(404, "ResourceNotFound", f"The target {properties['targetResourceUri']} was not found.")
+    capacity = properties["profiles"][0]["capacity"]
+    if not int(capacity["minimum"]) <= int(capacity["default"]) <= int(capacity["maximum"]):
+        return error(400, "InvalidCapacity", "default has to lie between minimum and maximum")
+    state.autoscale[name] = properties
+    return Response(201, request.json)
+
+
 _WORKSPACE = f"/subscriptions/[^/]+/resourceGroups/[^/]+/{PROVIDER}/workspaces/(?P<workspace>[^/]+)"
 _ONE = f"{_WORKSPACE}/onlineEndpoints/(?P<name>[^/]+)"
 _DEPLOYED = f"{_ONE}/deployments/(?P<deployment>[^/]+)"
@@ -206,4 +219,9 @@ ROUTES = [
     ("DELETE", _DEPLOYED, delete_deployment),
     ("GET", f"{_ONE}/deployments", list_deployments),
     ("POST", f"{_DEPLOYED}/getLogs", logs),
+    (
+        "PUT",
+        "/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft.Insights/autoscalesettings/(?P<name>[^/]+)",
+        autoscale,
+    ),
 ]

@@ -70,6 +70,7 @@ class State:
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     deployments: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     created: list[Key] = field(default_factory=list)  # every creation, so that a test sees what was made twice
+    autoscale: dict[str, dict[str, Any]] = field(default_factory=dict)
     scoring: str = ""  # where endpoints answer; a real one is https://<name>.<region>.inference.ml.azure.com
     lock: threading.RLock = field(default_factory=threading.RLock)
 
