@@ -13,7 +13,7 @@ demo-tao: $(NOX)
 	@$(NOX) -s demo-tao
 
 test: $(NOX)
-	@$(NOX) -s lint types tests specs docs e2e azureml
+	@$(NOX) -s lint types tests specs images docs e2e azureml
 
 $(NOX):
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 here; install one, or name it: make demo PYTHON=..." >&2; exit 2; }

@@ -34,7 +34,7 @@ PEERS = {
 # It looks for uv whatever the backend, and says so to people who never asked for it.
 logging.getLogger("nox").addFilter(lambda record: "uv binary not found" not in record.getMessage())
 
-nox.options.sessions = ["lint", "types", "tests", "specs", "docs", "e2e", "azureml"]
+nox.options.sessions = ["lint", "types", "tests", "specs", "images", "docs", "e2e", "azureml"]
 nox.options.default_venv_backend = "none"
 
 
@@ -98,6 +98,15 @@ def lint(session: nox.Session) -> None:
     _work(session, dev=True)
     session.run(_bin(ROOT / ".venv", "ruff"), "check", ".", external=True)
     session.run(_bin(ROOT / ".venv", "ruff"), "format", "--check", ".", external=True)
+
+
+@nox.session
+def images(session: nox.Session) -> None:
+    """The Dockerfiles: hadolint, and that they agree with containers/images.yaml."""
+    _work(session, dev=True)
+    files = sorted(str(p) for p in (ROOT / "containers").glob("*/Dockerfile"))
+    session.run(_bin(ROOT / ".venv", "hadolint"), "--config", "containers/hadolint.yaml", *files, external=True)
+    session.run(_bin(ROOT / ".venv", "ngcrun"), "specs", "--check", external=True)
 
 
 @nox.session

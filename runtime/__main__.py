@@ -138,7 +138,7 @@ def _pipeline(arguments: argparse.Namespace) -> int:
 
 
 def _specs(arguments: argparse.Namespace) -> int:
-    from runtime import catalog, images, readme, spec
+    from runtime import catalog, dockerfile, images, readme, spec
 
     root = repository_root()
     if arguments.action == "bump":
@@ -149,12 +149,14 @@ def _specs(arguments: argparse.Namespace) -> int:
     folder = root / "component_specs"
     if arguments.check:
         problems = spec.drift(catalog.components(), rows, folder)
+        problems += dockerfile.drift(rows, catalog.components(), root / "containers")
         problems += readme.drift(root / "README.md", catalog.components())
         if problems:
             raise BadInput(problems)
         print(f"{len(catalog.components())} specs agree with their components")
         return 0
     touched = spec.write_all(catalog.components(), rows, folder)
+    touched += dockerfile.write(rows, catalog.components(), root / "containers")
     touched += readme.write(root / "README.md", catalog.components())
     for path in touched:
         print(f"{'wrote' if path.exists() else 'removed'} {path.relative_to(root)}")

@@ -23,6 +23,11 @@ class Image:
     python: str
     cuda: str
     compute_capability: str
+    driver: str
+    runs: str
+    extras: str
+    interpreter: str
+    user: str
     literal: bool
     source: str
 
