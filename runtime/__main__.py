@@ -24,6 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("name")
     run = commands.add_parser("run", help="run one component: ngcrun run NAME key=value...", prefix_chars="\0")
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="NAME [--dry-run] [--via launcher] [key=value ...]")
+    step = commands.add_parser("step", help="one component, as in a job", prefix_chars="\0", add_help=False)
+    step.add_argument("words", nargs=argparse.REMAINDER, metavar="NAME --port=value ...")
     pipeline = commands.add_parser("pipeline", help="run an AzureML pipeline YAML on this machine")
     pipeline.add_argument("file", type=Path)
     pipeline.add_argument("overrides", nargs="*", metavar="input=value", help="inputs of the pipeline")
@@ -116,6 +118,16 @@ def _run(arguments: argparse.Namespace) -> int:
     return single.run(catalog.find(name), rest, dry_run=dry_run, extra=via)
 
 
+def _step(arguments: argparse.Namespace) -> int:
+    """What `python -m runtime.<area>.<verb>` does, for an image whose `python` is not ours."""
+    from runtime import catalog
+    from runtime.execute import main as execute
+
+    if not arguments.words:
+        raise BadInput.of("step", None, "names no component", "say ngcrun step NAME --port=value")
+    return execute(catalog.find(arguments.words[0]), arguments.words[1:])
+
+
 def _pipeline(arguments: argparse.Namespace) -> int:
     from runtime.local.pipeline import run_file
 
@@ -194,6 +206,7 @@ _HANDLERS = {
     "list": _list,
     "show": _show,
     "run": _run,
+    "step": _step,
     "pipeline": _pipeline,
     "specs": _specs,
     "tao": _tao,

@@ -125,15 +125,17 @@ def in_python(text: str, component: str, version: str) -> str:
 
 def apply(bump: Bump, root: Path) -> Path:
     """Write the new version where it is declared; returns that file."""
-    from runtime import catalog
+    from runtime import catalog, spec
     from runtime.tao.yaml_edit import set_value
 
-    asset, components = bump.asset, catalog.components()
+    asset = bump.asset
     place, key = asset.source.path, "version"
-    declared = components.get(asset.name)
+    ours = {spec.name_in(c, k): c for c in catalog.components().values() for k in (c.image, *c.also)}
+    declared = ours.get(asset.name)  # one declaration stands behind the specs of all images
     if asset.kind == "component" and declared is not None and (root / "runtime").is_dir():
         source = root / (declared.module.replace(".", "/") + ".py")
-        source.write_text(in_python(source.read_text(encoding="utf-8"), asset.name, bump.version), encoding="utf-8")
+        text = in_python(source.read_text(encoding="utf-8"), declared.name, bump.version)
+        source.write_text(text, encoding="utf-8")
         return source
     if asset.kind == "environment":
         from runtime import images

@@ -90,7 +90,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Component:
-    """One step: `run(ports, metrics)` does the work; `module` is where `python -m` finds it."""
+    """One step: `run(ports, metrics)` does the work; `module` is where `python -m` finds it.
+
+    `also`: other images that it can run in; each gets a spec of its own (see runtime/spec.py).
+    """
 
     name: str
     version: str
@@ -99,6 +102,7 @@ class Component:
     run: Callable[[Any, Metrics], None]
     module: str
     is_deterministic: bool = True
+    also: tuple[str, ...] = ()
 
     @property
     def doc(self) -> str:
@@ -111,7 +115,7 @@ class Component:
 
 
 def component(
-    *, name: str, version: str, image: str, is_deterministic: bool = True
+    *, name: str, version: str, image: str, is_deterministic: bool = True, also: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Any, Metrics], None]], Component]:
     """Make a `Component` of a function `(ports: Ports, metrics: Metrics) -> None`; `image` is a row of images.yaml."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,254}", name):  # Source: as RESERVED
@@ -121,7 +125,7 @@ def component(
         # A dataclass in a module that uses `from __future__ import annotations` still resolves: the function's globals.
         ports = next(iter(get_type_hints(run).values()))
         module = run.__module__ if run.__module__ != "__main__" else _module_of_main()
-        return Component(name, version, image, ports, run, module, is_deterministic)
+        return Component(name, version, image, ports, run, module, is_deterministic, also)
 
     return wrap
 

@@ -24,8 +24,8 @@ KEEP = "torch|torchvision|numpy|cudf|cuml|cupy|cuda|rapids|rmm|dask|tensorrt|ten
 
 
 def used(images: Mapping[str, Image], components: Mapping[str, Component]) -> list[Image]:
-    """The rows that get a folder: those that a component runs in, and the other TAO images that its networks name."""
-    wanted = {c.image for c in components.values()} | {"tao-tf1", "tao-tf2"}
+    """The rows that get a folder: those that a component runs in."""
+    wanted = {key for c in components.values() for key in (c.image, *c.also)}
     return [image for key, image in images.items() if key in wanted]
 
 

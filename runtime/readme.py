@@ -16,8 +16,9 @@ def table(components: Mapping[str, Component]) -> str:
     lines = ["| component | what it does | writes | image |", "|---|---|---|---|"]
     for name, component in components.items():
         outputs = [f"`{n}`" for n, p in component.all_ports().items() if isinstance(p.marker, Output)]
+        images = ", ".join(f"`{key}`" for key in (component.image, *component.also))
         spec = f"component_specs/{name.partition('_')[0]}/{name}.yaml"
-        lines.append(f"| [`{name}`]({spec}) | {component.doc} | {', '.join(outputs)} | `{component.image}` |")
+        lines.append(f"| [`{name}`]({spec}) | {component.doc} | {', '.join(outputs)} | {images} |")
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ class Ports(TaoPorts):
     converted: Annotated[Path, Output("The converted dataset")]
 
 
-@component(name="tao_dataset_convert", version="1", image="tao-pyt")
+@component(name="tao_dataset_convert", version="1", image="tao-pyt", also=("tao-pyt-5.5", "tao-tf1", "tao-tf2"))
 def dataset_convert(ports: Ports, metrics: Metrics) -> None:
     """Run TAO's `dataset_convert` of `ports.network` and leave what it wrote in `converted`."""
     from runtime.tao.perform import perform

@@ -21,7 +21,7 @@ class Ports(TaoPorts):
     report: Annotated[Path, Output("Figures (metrics.json), status, and what TAO writes beside them")]
 
 
-@component(name="tao_evaluate", version="1", image="tao-pyt")
+@component(name="tao_evaluate", version="1", image="tao-pyt", also=("tao-pyt-5.5", "tao-tf1", "tao-tf2"))
 def evaluate(ports: Ports, metrics: Metrics) -> None:
     """Run TAO's `evaluate` of `ports.network` and leave what it wrote in `report`."""
     from runtime.tao.perform import perform

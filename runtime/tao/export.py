@@ -21,7 +21,7 @@ class Ports(TaoPorts):
     exported: Annotated[Path, Output("The exported model and model.json")]
 
 
-@component(name="tao_export", version="1", image="tao-pyt")
+@component(name="tao_export", version="1", image="tao-pyt", also=("tao-tf1", "tao-tf2"))
 def export(ports: Ports, metrics: Metrics) -> None:
     """Run TAO's `export` of `ports.network` and leave what it wrote in `exported`."""
     from runtime.tao.perform import perform

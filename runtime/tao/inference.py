@@ -21,7 +21,7 @@ class Ports(TaoPorts):
     predictions: Annotated[Path, Output("Predictions as TAO writes them, and preview.png")]
 
 
-@component(name="tao_inference", version="1", image="tao-pyt")
+@component(name="tao_inference", version="1", image="tao-pyt", also=("tao-pyt-5.5", "tao-tf1", "tao-tf2"))
 def inference(ports: Ports, metrics: Metrics) -> None:
     """Run TAO's `inference` of `ports.network` and leave what it wrote in `predictions`."""
     from runtime.tao.perform import perform

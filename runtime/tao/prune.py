@@ -21,7 +21,7 @@ class Ports(TaoPorts):
     pruned: Annotated[Path, Output("The pruned model and model.json")]
 
 
-@component(name="tao_prune", version="1", image="tao-pyt")
+@component(name="tao_prune", version="1", image="tao-pyt", also=("tao-tf1", "tao-tf2"))
 def prune(ports: Ports, metrics: Metrics) -> None:
     """Run TAO's `prune` of `ports.network` and leave what it wrote in `pruned`."""
     from runtime.tao.perform import perform

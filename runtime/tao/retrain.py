@@ -22,7 +22,7 @@ class Ports(TaoPorts):
     state: Annotated[Path | None, Output("Checkpoints so far; the next start goes on from them", kept=True)] = None
 
 
-@component(name="tao_retrain", version="1", image="tao-pyt")
+@component(name="tao_retrain", version="1", image="tao-pyt", also=("tao-tf1", "tao-tf2"))
 def retrain(ports: Ports, metrics: Metrics) -> None:
     """Run TAO's `retrain` of `ports.network` and leave what it wrote in `trained`."""
     from runtime.tao.perform import perform

@@ -234,3 +234,18 @@ def test_convert_of_two_detectors_fails_at_its_own_schema_so_we_do_not_offer_it(
     with pytest.raises(ValidationError, match="Incompatible value 'None' for field of type 'str'"):
         OmegaConf.structured(getattr(module, schema))
     assert "convert" not in networks.find(name).actions
+
+
+def test_every_action_of_every_network_has_a_component_in_its_image() -> None:
+    """On AzureML the environment belongs to the component: a network of another image needs a spec of its own."""
+    from runtime import catalog
+
+    missing = set()
+    for found in map(networks.find, networks.names()):
+        for name in found.actions:
+            action = found.action(name)
+            component = catalog.components().get(f"tao_{action.name}")
+            if component is not None and found.image_of(action) not in (component.image, *component.also):
+                missing.add((action.name, found.image_of(action)))
+    # `annotations convert` of the data services is tao_annotations, not tao_convert.
+    assert missing == {("convert", "tao-ds")}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -140,3 +141,19 @@ def test_a_reader_that_goes_away_is_no_error(words: str) -> None:
     line = f"'{sys.executable}' -m runtime {words} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_step_is_what_its_module_is(tmp_path: Path) -> None:
+    """An image with a Python of its own has `ngcrun` on PATH and no `python` that knows this package."""
+    words = ["--trips=nowhere", f"--prepared={tmp_path / 'out'}"]
+    root = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}}
+    ways = (
+        [sys.executable, "-m", "runtime", "step", "rapids_prepare"],
+        [sys.executable, "-m", "runtime.rapids.prepare"],
+    )
+    done = [subprocess.run([*way, *words], capture_output=True, text=True, check=False, **root) for way in ways]
+    assert [d.returncode for d in done] == [2, 2]
+    assert (
+        done[0].stderr == done[1].stderr == "rapids_prepare: trips='nowhere': does not exist; name an existing folder\n"
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -8,15 +8,13 @@ import pytest
 import yaml
 
 from runtime import catalog, dockerfile, images
-from runtime.tao import network
 
 CONTAINERS = Path(__file__).parents[2] / "containers"
 ROWS = images.load(CONTAINERS / "images.yaml")
 
 
 def test_every_image_that_something_runs_in_has_its_folder() -> None:
-    wanted = {c.image for c in catalog.components().values()}
-    wanted |= {n.image for n in map(network.find, network.names()) if n.image in ("tao-tf1", "tao-tf2")}
+    wanted = {key for c in catalog.components().values() for key in (c.image, *c.also)}
     assert wanted == {row.key for row in dockerfile.used(ROWS, catalog.components())}
     assert {p.parent.name for p in CONTAINERS.glob("*/Dockerfile")} == wanted | {"triton-serve"}
 

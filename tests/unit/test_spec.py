@@ -35,7 +35,8 @@ def test_a_spec_says_all_that_azureml_needs() -> None:
 
 def test_drift_names_each_file_that_differs_is_missing_or_is_orphaned(tmp_path: Path) -> None:
     components = catalog.components()
-    assert len(spec.write_all(components, ROWS, tmp_path)) == len(components)
+    written = spec.write_all(components, ROWS, tmp_path)
+    assert len(written) == sum(1 + len(c.also) for c in components.values())
     assert spec.drift(components, ROWS, tmp_path) == []
     train = tmp_path / "rapids" / "rapids_train.yaml"
     train.write_text(train.read_text() + "# mine\n")
@@ -53,3 +54,16 @@ def test_drift_names_each_file_that_differs_is_missing_or_is_orphaned(tmp_path: 
 
 def test_the_committed_specs_agree_with_the_components() -> None:
     assert spec.drift(catalog.components(), ROWS, ROOT / "component_specs") == []
+
+
+def test_another_image_gets_a_spec_of_its_own_and_starts_by_ngcrun_where_python_is_not_ours() -> None:
+    train = catalog.components()["tao_train"]
+    text = spec.text_of(train, ROWS, "tao-tf1")
+    assert "\nname: tao_train_tf1\n" in text
+    assert f"\nenvironment: {ROWS['tao-tf1'].azureml}\n" in text
+    assert "\n  ngcrun step tao_train\n" in text
+    assert spec.name_in(train, "tao-pyt-5.5") == "tao_train_pyt_5_5"
+    assert spec.name_in(train, "tao-pyt") == "tao_train"
+    first = spec.text_of(train, ROWS)
+    same = [line for line in text.splitlines() if line in first.splitlines()]
+    assert len(same) >= len(first.splitlines()) - 6  # the ports are the same
