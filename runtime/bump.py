@@ -142,6 +142,6 @@ def apply(bump: Bump, root: Path) -> Path:
 
         rows = images.load(root / "containers" / "images.yaml")
         row = next((r.key for r in rows.values() if r.environment == asset.name), None)
-        place, key = (root / "containers" / "images.yaml", f"{row}.version") if row else (place, key)
+        place, key = (root / "containers" / "images.yaml", f'"{row}".version') if row else (place, key)
     place.write_text(set_value(place.read_text(encoding="utf-8"), key, bump.version), encoding="utf-8")
     return place

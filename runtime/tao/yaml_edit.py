@@ -24,8 +24,9 @@ _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n", "~", ".",
 
 
 def split_key(dotted: str) -> Key:
-    """`a.b[0].c` and `a.b.0.c` as ("a", "b", "0", "c"); raises `BadInput` for an empty part."""
-    parts = tuple(re.sub(r"\[(\d+)\]", r".\1", dotted).split("."))
+    """`a.b[0].c` and `a.b.0.c` as ("a", "b", "0", "c"), `"a.b".c` as ("a.b", "c"); `BadInput` for an empty part."""
+    whole = re.sub(r'"([^"]*)"', lambda match: match[1].replace(".", "\0"), dotted)
+    parts = tuple(p.replace("\0", ".") for p in re.sub(r"\[(\d+)\]", r".\1", whole).split("."))
     if not all(parts):
         raise BadInput.of("key", dotted, "has an empty part", "write it like train.num_epochs")
     return parts

@@ -158,3 +158,8 @@ def test_the_lines_of_all_keys_and_those_that_stand_twice_are_known() -> None:
 def test_values_are_written_so_that_they_are_read_as_what_they_are(value: object, text: str) -> None:
     assert render(value) == text
     assert yaml.safe_load(text) == value
+
+
+def test_a_key_that_holds_a_dot_is_put_in_quotes() -> None:
+    text = "a-5.5:\n  version: 1 # one\na: 2\n"
+    assert set_value(text, '"a-5.5".version', "1-1") == 'a-5.5:\n  version: "1-1" # one\na: 2\n'
