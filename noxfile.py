@@ -138,6 +138,13 @@ def azureml(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docker(session: nox.Session) -> None:
+    """The Dockerfiles built by a real dockerd on stand-ins of their bases; root on Debian, it installs docker.io."""
+    _work(session, dev=True)
+    _pytest(session, "tests/docker")
+
+
+@nox.session(default=False)
 def azure(session: nox.Session) -> None:
     """The AzureML tests that can, on a real subscription: needs AZURE_SUBSCRIPTION_ID and the rest, and credentials."""
     names = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_ML_WORKSPACE")

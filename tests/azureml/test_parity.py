@@ -1,0 +1,137 @@
+"""One spec, two places: what the local engine would run against what goes over the wire, step by step, field by field."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from runtime.local import graph as graph_module
+from runtime.local.expression import render
+from runtime.local.graph import DATA_TYPES, FromStep, Step
+from runtime.local.plan import Planned, plan
+from tests.azureml.support import ROOT, Checkout
+from tests.fakes.azure import WORKSPACE, Azure
+from tests.fakes.azure.rules import spec_of
+from tests.fakes.azure.state import Asset
+
+PIPELINES = sorted(
+    p for p in (ROOT / "component_specs" / "pipelines").glob("*.yaml") if "pipelineJob" in p.read_text(encoding="utf-8")
+)
+SCOPE = f"workspaces/{WORKSPACE}"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """This repository's specs and data in a workspace that has their environments and clusters."""
+    folder = tmp_path_factory.mktemp("parity")
+    (folder / "azure").mkdir()
+    with Azure(folder / "azure") as azure:
+        made = Checkout(folder / "checkout", azure)
+        shutil.rmtree(made.root)
+        made.root.mkdir()
+        for name in ("component_specs", "containers", "tests"):
+            (made.root / name).symlink_to(ROOT / name)
+        for path in sorted((ROOT / "containers").glob("*/environment.yaml")):
+            row = yaml.safe_load(path.read_text(encoding="utf-8"))
+            azure.state.assets[(SCOPE, "environments", row["name"], row["version"])] = Asset({"image": "x/y:1"})
+        for path in sorted((ROOT / "component_specs" / "compute").glob("*.yaml")):
+            azure.state.computes[path.stem] = {
+                "computeType": "AmlCompute",
+                "properties": {"vmSize": "Standard_NC4as_T4_v3"},
+            }
+        yield made
+
+
+def here(step: Step, planned: Planned) -> dict[str, Any]:
+    """One step as the local engine would run it, paths replaced by the names of their ports."""
+    data = [
+        n
+        for n, p in (step.spec.get("inputs") or {}).items()
+        if (p or {}).get("type") in DATA_TYPES and n in step.inputs
+    ]
+    places = {planned.inputs[n]: f"<input {n}>" for n in data} | {
+        str(p): f"<output {n}>" for n, p in planned.outputs.items()
+    }
+    command = planned.command.argv[2]
+    for path in sorted(places, key=len, reverse=True):
+        command = command.replace(path, places[path])
+    sources = {n: s for n, s in step.inputs.items() if n in data}
+    return {
+        "command": command,
+        "environment": step.spec["environment"],
+        "read-only": {n for n in data if Path(planned.inputs[n]) in planned.command.read_only},
+        "from": {n: f"{s.step}.{s.port}" if isinstance(s, FromStep) else "outside" for n, s in sources.items()},
+        "outputs": set(planned.outputs),
+        **{key: step.spec.get(key) or {} for key in ("resources", "distribution", "limits")},
+        "variables": {**(step.spec.get("environment_variables") or {}), **step.env},
+    }
+
+
+def there(azure: Azure, sent: dict[str, Any], name: str) -> dict[str, Any]:
+    """The same step as Azure was told to run it."""
+    job = sent["jobs"][name]
+    spec = spec_of(azure.state, job["componentId"])
+    assert spec is not None
+    declared = spec.get("inputs") or {}
+    values: dict[tuple[str, ...], str | None] = {("outputs", n): f"<output {n}>" for n in spec.get("outputs") or {}}
+    sources, modes = {}, {}
+    for port, declaration in declared.items():
+        bound = (job.get("inputs") or {}).get(port)
+        text, source = _resolved(sent, bound, declaration)
+        values[("inputs", port)] = f"<input {port}>" if declaration["type"] in DATA_TYPES and text is not None else text
+        if declaration["type"] in DATA_TYPES and bound is not None:
+            sources[port], modes[port] = source, bound.get("mode")
+    match = re.search(r"/environments/([^/]+)/versions/([^/]+)$", spec["environment"])
+    assert match
+    return {
+        "command": render(spec["command"], values),
+        "environment": f"azureml:{match[1]}:{match[2]}",
+        "read-only": {
+            n for n, mode in modes.items() if mode in (None, "ReadOnlyMount")
+        },  # AzureML's default is ro_mount
+        "from": sources,
+        "outputs": set(spec.get("outputs") or {}),
+        **{key: job.get(key) or spec.get(key) or {} for key in ("resources", "distribution", "limits")},
+        "variables": {**(spec.get("environment_variables") or {}), **(job.get("environment_variables") or {})},
+    }
+
+
+def _resolved(
+    sent: dict[str, Any], bound: dict[str, Any] | None, declaration: dict[str, Any]
+) -> tuple[str | None, str]:
+    """What stands for an input in the command, and where it comes from."""
+    if bound is None:
+        return declaration.get("default"), ""
+    text = str(bound.get("value", bound.get("uri", "")))
+    output = re.fullmatch(r"\$\{\{parent\.jobs\.(\w+)\.outputs\.(\w+)\}\}", text)
+    if output:
+        return text, f"{output[1]}.{output[2]}"
+    parent = re.fullmatch(r"\$\{\{parent\.inputs\.(\w+)\}\}", text)
+    if parent:
+        given = sent["inputs"][parent[1]]
+        return str(given.get("value", given.get("uri"))), "outside"
+    return text, "outside"
+
+
+def test_there_are_pipelines_to_compare() -> None:
+    assert {"taxi_fare.yaml", "tao_digits.yaml", "faces_coco.yaml"} <= {p.name for p in PIPELINES}
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda p: p.name)
+def test_what_runs_here_is_what_is_sent(path: Path, checkout: Checkout) -> None:
+    name = f"parity_{path.stem}"
+    done = checkout.ngcrun("submit", f"component_specs/pipelines/{path.name}", "--name", name)
+    assert done.returncode == 0, done.stderr
+    sent = checkout.azure.state.jobs[name]["sent"]
+    graph = graph_module.read(path)
+    planned = plan(graph, checkout.root / "runs" / "x", mount=True)
+    assert set(graph.steps) == set(sent["jobs"])
+    for step_name, step in graph.steps.items():
+        local, remote = here(step, planned[step_name]), there(checkout.azure, sent, step_name)
+        assert {k: (local[k], remote[k]) for k in local if local[k] != remote[k]} == {}, step_name
