@@ -45,6 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
                        metavar="component_specs/versions.lock.json")  # fmt: skip
     tao = commands.add_parser("tao", help="TAO: networks, specs, checks, runs", prefix_chars="\0", add_help=False)
     tao.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
+    images = commands.add_parser(
+        "images", help="NGC images: list, check, bump, build, push", prefix_chars="\0", add_help=False
+    )
+    images.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     azureml = commands.add_parser(
         "azureml", help="Azure Machine Learning: publish, submit, deploy", prefix_chars="\0", add_help=False
     )
@@ -196,6 +200,15 @@ def _tao(arguments: argparse.Namespace) -> int:
     return cli.main(arguments.words)
 
 
+def _images(arguments: argparse.Namespace) -> int:
+    from runtime import images_command
+
+    if not arguments.words or arguments.words[0] in ("-h", "--help"):
+        images_command.build_parser().print_help()
+        return 0 if arguments.words else 2
+    return images_command.main(arguments.words, repository_root())
+
+
 def _azureml(arguments: argparse.Namespace) -> int:
     from runtime.azureml import cli
 
@@ -210,6 +223,7 @@ _HANDLERS = {
     "pipeline": _pipeline,
     "specs": _specs,
     "tao": _tao,
+    "images": _images,
     "azureml": _azureml,
     "doctor": _doctor,
 }
