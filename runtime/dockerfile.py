@@ -77,7 +77,7 @@ def _isolated(extras: str) -> list[str]:
         " && /tmp/uv/bin/uv pip install --no-cache --python /opt/ngcrun/venv/bin/python \\",
         f'      "$(echo /tmp/wheels/ngcrun-*.whl)[{extras}]" \\',
         " && ln -s /opt/ngcrun/venv/bin/ngcrun /usr/local/bin/ngcrun \\",
-        " && rm -rf /tmp/wheels /tmp/uv \\",
+        " && rm -rf /tmp/wheels /tmp/uv /tmp/uv-*.lock \\",
         " && ngcrun --version",
     ]
 
