@@ -25,7 +25,7 @@ KINDS = {
 }
 PLURAL = {"component": "components", "environment": "environments", "data": "data", "model": "models"}
 FINGERPRINT = "ngcrun.fingerprint"
-_REFERENCE = re.compile(r"azureml:(?P<name>[\w.-]+):(?P<version>[\w.-]+)")
+REFERENCE = re.compile(r"azureml:(?P<name>[\w.-]+):(?P<version>[\w.-]+)")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _components(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _refers(doc: Document, named: Mapping[Path, str]) -> Iterator[str]:
     environment = doc.data.get("environment")
-    match = _REFERENCE.fullmatch(environment) if isinstance(environment, str) else None
+    match = REFERENCE.fullmatch(environment) if isinstance(environment, str) else None
     if match:
         yield f"environment/{match['name']}:{match['version']}"
     for _, reference in _components(doc.data):
@@ -149,7 +149,7 @@ def _refers(doc: Document, named: Mapping[Path, str]) -> Iterator[str]:
 
 def component_key(doc: Document, reference: str, named: Mapping[Path, str]) -> str | None:
     """The key of the component that a step names by file or by `azureml:name:version`; None for one elsewhere."""
-    match = _REFERENCE.fullmatch(reference)
+    match = REFERENCE.fullmatch(reference)
     if match:
         return f"component/{match['name']}:{match['version']}"
     return named.get((doc.path.parent / reference.removeprefix("file:")).resolve())

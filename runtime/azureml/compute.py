@@ -55,8 +55,12 @@ def images_on(size: Size) -> list[str]:
     from runtime import images
     from runtime.__main__ import repository_root
 
+    try:
+        rows = images.load(repository_root() / "containers" / "images.yaml")
+    except BadInput:  # not in a checkout of ours
+        return []
     found = []
-    for key, image in images.load(repository_root() / "containers" / "images.yaml").items():
+    for key, image in rows.items():
         floor = image.compute_capability
         if floor == "none":
             found.append(key)
@@ -127,14 +131,19 @@ def ensure(ml_client: Any, asked: Asked, *, create: bool) -> None:
         create_cluster(ml_client, name)
 
 
-def create_cluster(ml_client: Any, name: str, file: Path | None = None) -> None:
-    """Create or update one cluster from its file, after its size was looked at; waits until it is there."""
+def create_cluster(ml_client: Any, name: str) -> None:
+    """Create or update one cluster from its file, after its size was looked at; waits until it is there.
+
+    `name` is one of component_specs/compute/, or the path of a YAML file.
+    """
     from azure.ai.ml import load_compute
 
     from runtime.__main__ import repository_root
 
-    known = {name: file} if file else specs(repository_root())
+    known = {name: Path(name)} if name.endswith((".yaml", ".yml")) else specs(repository_root())
     path = known.get(name)
+    if path is not None and not path.is_file():
+        raise BadInput.of("compute", name, "does not exist", "name a cluster's YAML file")
     if path is None:
         raise BadInput.of("compute", name, "has no file in component_specs/compute/", nearest(name, known))
     size = check_size(str(yaml.safe_load(path.read_text(encoding="utf-8")).get("size")), f"{path.name}: size")

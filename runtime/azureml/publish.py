@@ -21,14 +21,25 @@ LATE_S = 60.0  # how long a reference that was made a moment ago may stay unknow
 
 
 def command(names: Sequence[str], settings: Settings, target: str, *, dry_run: bool, lock: Path | None) -> int:
-    """Publish the named assets of this checkout, or all, with what they need; prints the plan and what was done."""
+    """Publish the named assets of this checkout, or all, with what they need; prints the plan and what was done.
+
+    A name that ends in .yaml is a file of the user's own, from anywhere: it and the component files that it names.
+    """
     from runtime.__main__ import repository_root
 
-    root = repository_root()
-    found = assets_module.in_checkout(root)
-    if found.problems:
-        raise BadInput(found.problems)
-    wanted = assets_module.chosen(found, names)
+    files = [Path(name) for name in names if name.endswith((".yaml", ".yml"))]
+    root = Path.cwd() if files else repository_root()
+    found = assets_module.read(files, root) if files else assets_module.in_checkout(root)
+    problems = found.problems + [
+        Problem(
+            "asset", str(file), "is no component, environment, data or model", "add its $schema, as `az ml` wants it"
+        )
+        for file in files
+        if not any(a.source.path == file.resolve() for a in found.assets.values()) and not found.problems
+    ]
+    if problems:
+        raise BadInput(problems)
+    wanted = assets_module.chosen(found, [name for name in names if Path(name) not in files])
     return publish(wanted, settings, target, root, dry_run=dry_run, lock_file=lock)
 
 

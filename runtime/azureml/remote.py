@@ -80,9 +80,9 @@ class Target:
         spec = dict(asset.spec) | {"version": asset.version}
         paths = {a.source.path: key for key, a in known.items()}
         environment = spec.get("environment")
-        if isinstance(environment, str) and environment.startswith("azureml:"):
-            key = f"environment/{environment.removeprefix('azureml:')}"
-            spec["environment"] = self.reference(key) if "://" not in environment else environment
+        named = assets_module.REFERENCE.fullmatch(environment) if isinstance(environment, str) else None
+        if named:
+            spec["environment"] = self.reference(f"environment/{named['name']}:{named['version']}")
         if isinstance(spec.get("jobs"), Mapping):
             spec["jobs"] = {n: self._job(asset, job, paths) for n, job in spec["jobs"].items()}
         return spec

@@ -227,3 +227,18 @@ def test_a_broken_component_is_found_before_azure_is_asked(checkout: Checkout) -
     assert done.returncode == 2
     assert "inputs has no 'txt'; did you mean 'text'?" in done.stderr
     assert checkout.azure.requests == []
+
+
+def test_files_of_ones_own_are_published_from_anywhere(checkout: Checkout) -> None:
+    """Somebody who has a component and no checkout of ngcrun."""
+    (checkout.root / "containers" / "images.yaml").unlink()
+    words = ("containers/small/environment.yaml", "component_specs/pipelines/both.yaml")
+    done = checkout.ngcrun("publish", "--to", "workspace:ml-dev-ws", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("workspace:ml-dev-ws: 4 created")
+    checkout.write("other.yaml", "a: 1\n")
+    refused = checkout.ngcrun("publish", "--to", "workspace:ml-dev-ws", "other.yaml")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "asset='other.yaml': is no component, environment, data or model; add its $schema, as `az ml` wants it"
+    ]
