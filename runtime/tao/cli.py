@@ -115,7 +115,7 @@ def _check(words: list[str]) -> int:
         raise BadInput(missing)
     asked = Asked(
         found, action, Path(plain[1]), spec_text.parse_overrides(keys), device="any", dataset=paths.get("dataset"),
-        converted=paths.get("converted"), checkpoint=paths.get("checkpoint"), pretrained=paths.get("pretrained"),
+        records=paths.get("records"), checkpoint=paths.get("checkpoint"), pretrained=paths.get("pretrained"),
     )  # fmt: skip
     answer = examine(asked, needs=False)
     for one in sorted(answer.findings, key=lambda f: f.warning):
@@ -147,7 +147,7 @@ def _mistakes(found: network.Network, action: network.Action, folder: Path, text
     return sum(not f.warning for f in check_prototext.check(tree, text))
 
 
-_PATHS = ("dataset", "converted", "checkpoint", "pretrained")
+_PATHS = ("dataset", "records", "checkpoint", "pretrained")
 
 
 def _migrate(words: list[str]) -> int:

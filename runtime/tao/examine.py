@@ -28,7 +28,7 @@ class Asked:
     spec: Path | None = None
     overrides: Sequence[tuple[str, Any]] = ()
     dataset: Path | None = None
-    converted: Path | None = None
+    records: Path | None = None
     checkpoint: Path | None = None
     pretrained: Path | None = None
     results: Path | None = None
@@ -86,12 +86,12 @@ def _needs(asked: Asked) -> Iterator[Finding]:
 def _given(asked: Asked, answer: Answer) -> dict[str, str]:
     """The placeholders' values; a checkpoint's folder becomes its file, looked at first."""
     given = {}
-    for name in ("dataset", "converted", "results"):
+    for name in ("dataset", "records", "results"):
         value = getattr(asked, name)
         if value is not None:
             given[name] = str(value.absolute())
     if "dataset" in given:
-        given.setdefault("converted", given["dataset"])
+        given.setdefault("records", given["dataset"])
     for name in ("checkpoint", "pretrained"):
         value = getattr(asked, name)
         if value is None:

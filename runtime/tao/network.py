@@ -19,7 +19,7 @@ from runtime.errors import BadInput, nearest
 
 FOLDER = Path(__file__).parent / "conf" / "network"
 DIALECTS = ("yaml", "prototext")
-PLACEHOLDERS = ("dataset", "converted", "checkpoint", "pretrained", "results", "spec", "key")
+PLACEHOLDERS = ("dataset", "records", "checkpoint", "pretrained", "results", "spec", "key")
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> 
         spec=ports.spec,
         overrides=[*getattr(ports, "chosen", ()), *spec_text.parse_overrides(ports.spec_overrides)],
         dataset=getattr(ports, "dataset", None),
-        converted=getattr(ports, "converted", None),
+        records=getattr(ports, "records", None),
         checkpoint=getattr(ports, "checkpoint", None),
         pretrained=getattr(ports, "pretrained", None),
         results=results,
@@ -178,7 +178,7 @@ def _mounts(job: Job, command: Command) -> dict[str, Any]:
 
 def _read(job: Job) -> list[Path]:
     """What is read and never written."""
-    paths = (job.asked.dataset, job.asked.converted, job.asked.checkpoint, job.asked.pretrained, *job.inputs)
+    paths = (job.asked.dataset, job.asked.records, job.asked.checkpoint, job.asked.pretrained, *job.inputs)
     return [path.absolute() for path in paths if path is not None]
 
 

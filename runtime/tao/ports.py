@@ -18,8 +18,8 @@ class TaoPorts:
 
     network: Annotated[str, Param("TAO network; `ngcrun tao networks` lists them")]
     dataset: Annotated[Path | None, OPTIONAL_DATASET] = None
-    converted: Annotated[
-        Path | None, Input("What tao_dataset_convert wrote, where it does not lie below the dataset")
+    records: Annotated[
+        Path | None, Input("What tao_dataset_convert wrote (TFRecords), where it does not lie below the dataset")
     ] = None
     spec: Annotated[Path | None, Input("Your own spec, left untouched; else the network's template", "uri_file")] = None
     spec_overrides: Annotated[str | None, Param("Keys of the spec to set: key=value, separated by blanks")] = None

@@ -16,6 +16,7 @@ from runtime.local.expression import render
 from runtime.local.graph import DATA_TYPES, FromStep, Step
 from runtime.local.plan import Planned, plan
 from tests.azureml.support import ROOT, Checkout
+from tests.e2e.tao_support import kitti
 from tests.fakes.azure import WORKSPACE, Azure
 from tests.fakes.azure.rules import spec_of
 from tests.fakes.azure.state import Asset
@@ -109,7 +110,7 @@ def _resolved(
     if bound is None:
         return declaration.get("default"), ""
     text = str(bound.get("value", bound.get("uri", "")))
-    output = re.fullmatch(r"\$\{\{parent\.jobs\.(\w+)\.outputs\.(\w+)\}\}", text)
+    output = re.fullmatch(r"\$\{\{parent\.jobs\.([\w.]+)\.outputs\.(\w+)\}\}", text)
     if output:
         return text, f"{output[1]}.{output[2]}"
     parent = re.fullmatch(r"\$\{\{parent\.inputs\.(\w+)\}\}", text)
@@ -119,17 +120,44 @@ def _resolved(
     return text, "outside"
 
 
+def unfolded(azure: Azure, sent: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A job with the steps of its pipeline components in their place, named `outer.inner`, bound to what those are given."""
+    jobs: dict[str, Any] = {}
+    for name, job in sent["jobs"].items():
+        spec = spec_of(azure.state, job["componentId"]) or {}
+        if "jobs" not in spec:
+            jobs[prefix + name] = job
+            continue
+        for inner, step in spec["jobs"].items():
+            bound = {p: _through(b, job, spec, name) for p, b in (step.get("inputs") or {}).items()}
+            jobs[f"{prefix}{name}.{inner}"] = {**step, "inputs": {p: b for p, b in bound.items() if b is not None}}
+    return {**sent, "jobs": jobs}
+
+
+def _through(bound: dict[str, Any], outer: dict[str, Any], spec: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """What an inner step's binding means outside: the outer step's own, its default, or a step beside it."""
+    text = str(bound.get("value", ""))
+    parent = re.fullmatch(r"\$\{\{parent\.inputs\.(\w+)\}\}", text)
+    if parent:
+        given = (outer.get("inputs") or {}).get(parent[1])
+        default = spec["inputs"][parent[1]].get("default")
+        return given if given is not None else {"value": default} if default is not None else None
+    return {**bound, "value": re.sub(r"parent\.jobs\.(\w+)", rf"parent.jobs.{name}.\1", text)}
+
+
 def test_there_are_pipelines_to_compare() -> None:
-    assert {"taxi_fare.yaml", "tao_digits.yaml", "faces_coco.yaml"} <= {p.name for p in PIPELINES}
+    assert {"taxi_fare.yaml", "tao_digits.yaml", "faces_coco.yaml", "detectnet_v2.yaml"} <= {p.name for p in PIPELINES}
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda p: p.name)
-def test_what_runs_here_is_what_is_sent(path: Path, checkout: Checkout) -> None:
+def test_what_runs_here_is_what_is_sent(path: Path, checkout: Checkout, tmp_path: Path) -> None:
     name = f"parity_{path.stem}"
-    done = checkout.ngcrun("submit", f"component_specs/pipelines/{path.name}", "--name", name)
+    given = {"dataset": str(kitti(tmp_path / "kitti"))} if path.stem == "detectnet_v2" else {}
+    words = [f"{key}={value}" for key, value in given.items()]
+    done = checkout.ngcrun("submit", f"component_specs/pipelines/{path.name}", "--name", name, *words)
     assert done.returncode == 0, done.stderr
-    sent = checkout.azure.state.jobs[name]["sent"]
-    graph = graph_module.read(path)
+    sent = unfolded(checkout.azure, checkout.azure.state.jobs[name]["sent"])
+    graph = graph_module.read(path, given)
     planned = plan(graph, checkout.root / "runs" / "x", mount=True)
     assert set(graph.steps) == set(sent["jobs"])
     for step_name, step in graph.steps.items():

@@ -18,12 +18,13 @@ PIPELINES = sorted((ROOT / "component_specs" / "pipelines").glob("*.yaml"))
 ENVIRONMENTS = sorted((ROOT / "containers").glob("*/environment.yaml"))
 
 LOAD = """
-import json, sys, warnings, logging
+import json, re, sys, warnings, logging
 warnings.simplefilter("ignore"); logging.disable(logging.CRITICAL)
 from azure.ai.ml import load_component, load_environment, load_job
 found = {}
 for path in sys.argv[1:]:
-    load = load_job if "/pipelines/" in path else load_environment if path.endswith("environment.yaml") else load_component
+    kind = re.search(r"/(\w+)\.schema\.json", open(path).read())[1]
+    load = {"pipelineJob": load_job, "environment": load_environment}.get(kind, load_component)
     try:
         loaded = load(path)
         if load is load_environment:  # the SDK validates it while loading
