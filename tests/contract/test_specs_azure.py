@@ -17,7 +17,7 @@ PIPELINES = sorted((ROOT / "component_specs" / "pipelines").glob("*.yaml"))
 
 ENVIRONMENTS = sorted((ROOT / "containers").glob("*/environment.yaml"))
 
-LOAD = """
+LOAD = r"""
 import json, re, sys, warnings, logging
 warnings.simplefilter("ignore"); logging.disable(logging.CRITICAL)
 from azure.ai.ml import load_component, load_environment, load_job
