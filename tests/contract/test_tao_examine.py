@@ -78,7 +78,7 @@ def test_a_tf1_spec_gets_absolute_paths_too(place: Path) -> None:
     (place / "records" / "part-0").touch()
     text = (
         networks.find("detectnet_v2")
-        .spec.replace("${dataset}/tfrecords/*", "records/*")
+        .spec.replace("${records}/tfrecords/*", "records/*")
         .replace("${dataset}/train", "data/train")
     )
     (place / "a.txt").write_text(text)
