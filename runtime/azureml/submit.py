@@ -71,14 +71,27 @@ def command(file: Path, settings: Settings, given: Mapping[str, str], asked: Any
         ml_client = client.connect(settings, target, signed)
         compute.ensure(ml_client, clusters, create=asked.create_compute)
         environments(ml_client, graph)
-        name = asked.name or new_name(graph.name)
-        job = send(ml_client, settings, file, inputs, name, clusters)
+        job = already(ml_client, asked.name) if asked.name else None
+        if job is not None:
+            say(f"job {asked.name} is there already: nothing is sent")
+        else:
+            job = send(ml_client, settings, file, inputs, asked.name or new_name(graph.name), clusters)
     say(f"job {job.name} ({graph.name}) is {state(job)} in {group}/{workspace}, subscription {subscription}")
     say(f"studio: {job.studio_url}")
     if not asked.follow:
         say(f"follow it: ngcrun azureml follow {job.name}")
         return 0
     return watch(ml_client, signed, job.name, cancel=asked.cancel_on_interrupt)
+
+
+def already(ml_client: Any, name: str) -> Any:
+    """The job of that name; None where there is none."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        return ml_client.jobs.get(name)
+    except ResourceNotFoundError:
+        return None
 
 
 def absent(doc: Document, given: Mapping[str, str]) -> None:

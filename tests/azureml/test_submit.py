@@ -93,8 +93,11 @@ def test_the_same_name_is_the_same_job_and_its_data_goes_up_once(ready: Checkout
     uploads = [
         r for r in ready.azure.requests if r.method == "PUT" and r.path.endswith("a.txt") and "comp" not in r.query
     ]
-    assert ready.ngcrun("submit", JOB, "--name", "j1").returncode == 0
-    assert jobs(ready) == ["j1"]
+    done = ready.ngcrun("submit", JOB, "--name", "j1", "text=other")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == "job j1 is there already: nothing is sent"
+    assert ready.ngcrun("submit", JOB, "--name", "j2").returncode == 0
+    assert jobs(ready) == ["j1", "j2"]
     again = [
         r for r in ready.azure.requests if r.method == "PUT" and r.path.endswith("a.txt") and "comp" not in r.query
     ]

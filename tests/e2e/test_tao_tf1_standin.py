@@ -31,7 +31,9 @@ def place(tmp_path: Path) -> Path:
     """A folder with a detectnet_v2 spec, one tfrecord, and the stand-in's programs in bin/."""
     (tmp_path / "data" / "tfrecords").mkdir(parents=True)
     (tmp_path / "data" / "tfrecords" / "part-fold-000").write_text("x")
-    text = network.fill(network.find("detectnet_v2").spec, {"dataset": str(tmp_path / "data"), "records": str(tmp_path / "data")})
+    text = network.fill(
+        network.find("detectnet_v2").spec, {"dataset": str(tmp_path / "data"), "records": str(tmp_path / "data")}
+    )
     (tmp_path / "spec.txt").write_text(set_value(text, "training_config.num_epochs", 3))
     return tmp_path
 
