@@ -242,3 +242,31 @@ def test_files_of_ones_own_are_published_from_anywhere(checkout: Checkout) -> No
     assert refused.stderr.splitlines() == [
         "asset='other.yaml': is no component, environment, data or model; add its $schema, as `az ml` wants it"
     ]
+
+
+def test_data_and_models_are_published_with_their_files_once(checkout: Checkout) -> None:
+    checkout.write("component_specs/data_assets/rows/a.csv", "x\n1\n")
+    checkout.write("component_specs/data_assets/repo/m/config.pbtxt", "name: 'm'\n")
+    schemas = "https://azuremlschemas.azureedge.net/latest"
+    checkout.write(
+        "component_specs/data_assets/rows.yaml",
+        f'$schema: {schemas}/data.schema.json\nname: rows\nversion: "1"\ntype: uri_folder\npath: ./rows\n',
+    )
+    checkout.write(
+        "component_specs/data_assets/fare.yaml",
+        f'$schema: {schemas}/model.schema.json\nname: fare\nversion: "1"\ntype: triton_model\npath: ./repo\n',
+    )
+    words = ("publish", "--to", "workspace:ml-dev-ws", "rows", "fare")
+    done = checkout.ngcrun(*words)
+    assert done.returncode == 0, done.stderr
+    made = {(kind, name) for _, kind, name, _ in checkout.azure.state.created}
+    assert made == {("data", "rows"), ("models", "fare")}
+    names = {name.rpartition("/")[2] for _, name in checkout.azure.state.blobs}
+    assert names == {"a.csv", "config.pbtxt"}
+    assert checkout.ngcrun(*words).stdout.splitlines()[0] == "workspace:ml-dev-ws: 2 unchanged"
+    checkout.write("component_specs/data_assets/rows/a.csv", "x\n2\n")
+    refused = checkout.ngcrun(*words)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "data='rows:1': changed; this version is there with other content; run `ngcrun specs bump`"
+    ]
