@@ -157,11 +157,11 @@ CASES = {
     "several_processes_a_node": case("train", "tao_train: distribution='2 processes a node': is not what TAO expects; set distribution.process_count_per_instance: 1; TAO starts one process a GPU itself", env={"WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}),
     "world_size_that_is_no_number": case("train", "tao_train: WORLD_SIZE='two': is not a whole number; unset the variable, or give the number that it means", env={"WORLD_SIZE": "two"}),
     # the command line, as people write it and as AzureML's specs do
-    "misspelled_port": case("train", "tao_train: datasett='<d>/data': is not a port; did you mean 'dataset'? known: dataset, device, network, pretrained, spec, spec_overrides, state, trained, trust_checkpoint", words=["--datasett={}/data"]),
+    "misspelled_port": case("train", "tao_train: datasett='<d>/data': is not a port; did you mean 'dataset'? known: dataset, device, network, pretrained, records, spec, spec_overrides, state, trained, trust_checkpoint", words=["--datasett={}/data"]),
     "flag_without_a_value": case("train", "tao_train: pretrained=None: has no value; write --pretrained=VALUE", words=["--pretrained"]),
     "empty_path": case("train", "tao_train: pretrained='': is empty; name a file or folder", words=["--pretrained="]),
     "word_that_is_no_override": case("train", "tao_train: argument='train.num_epochs': is not an override; write port=value, group.field=value or --port=value", words=["train.num_epochs"]),
-    "spec_key_as_a_port": case("train", "tao_train: train.num_epochs='3': is not a port; did you mean 'trained'? known: dataset, device, network, pretrained, spec, spec_overrides, state, trained, trust_checkpoint", words=["train.num_epochs=3"]),
+    "spec_key_as_a_port": case("train", "tao_train: train.num_epochs='3': is not a port; did you mean 'trained'? known: dataset, device, network, pretrained, records, spec, spec_overrides, state, trained, trust_checkpoint", words=["train.num_epochs=3"]),
     "switch_that_is_neither": case("train", "tao_train: trust_checkpoint='yes': is not true or false; write true or false, such as trust_checkpoint=false", words=["--trust_checkpoint=yes"]),
     "checkpoint_not_bound": case("evaluate", "tao_evaluate: checkpoint=None: is required and not bound; add checkpoint=VALUE: The model: what an earlier step wrote, or a checkpoint file", checkpoint=None),
     "dataset_not_bound": case("train", "tao_train: dataset=None: classification_pyt train needs it; give dataset=PATH", dataset=None),

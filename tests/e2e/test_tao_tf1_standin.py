@@ -198,7 +198,8 @@ def test_the_stand_in_refuses_what_the_real_messages_and_flags_refuse(place: Pat
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_network_trains_in_the_stand_in_and_writes_what_its_file_says(place: Path, name: str) -> None:
     net = network.find(name)
-    given = {"dataset": str(place / "data"), "results": str(place / "res"), "spec": str(place / "s.txt")}
+    data = str(place / "data")
+    given = {"dataset": data, "records": data, "results": str(place / "res"), "spec": str(place / "s.txt")}
     (place / "s.txt").write_text(network.fill(net.spec, given))
     for pattern in ("train", "val"):
         (place / "data" / "tfrecords" / pattern).write_text("x")
