@@ -188,9 +188,10 @@ def _given_up(ml_client: Any, made: Plan, asked: Asked, reason: NgcrunError) -> 
         last = str(ml_client.online_deployments.get_logs(made.deployment, made.endpoint, lines=LOG_LINES))
     removed = "it was kept"
     if not asked.keep_failed:
-        with contextlib.suppress(Exception):  # nothing is lost with it: the next deploy takes its place
+        removed = "it could not be removed"
+        with contextlib.suppress(Exception):  # said so; the next deploy takes its place
             ml_client.online_deployments.begin_delete(made.deployment, made.endpoint).result()
-        removed = "it was removed"
+            removed = "it was removed"
     traffic = f"the traffic is as before ({_shares(made.before)})"
     what = reason.lines()[0]
     return ToolFailed(
