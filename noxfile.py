@@ -134,7 +134,7 @@ def specs(session: nox.Session) -> None:
 def azureml(session: nox.Session) -> None:
     """`ngcrun azureml` with the real SDK, over TLS, against the stand-in for Azure in tests/fakes/azure."""
     _work(session, dev=True)
-    _pytest(session, "tests/azureml", env=_triton(session) | _azureml(session))
+    _pytest(session, "tests/azureml", "-n", "2", env=_triton(session) | _azureml(session))
 
 
 @nox.session(default=False)
