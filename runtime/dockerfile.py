@@ -32,10 +32,12 @@ def used(images: Mapping[str, Image], components: Mapping[str, Component]) -> li
 def environment(image: Image) -> str:
     """`environment.yaml`: name and version of the row, built from the folder it lies in."""
     description = f"{image.reference} with ngcrun: {image.runs}"
+    tags = {"row": image.key, "base": image.reference, "base_digest": image.digest or "unpinned"}
     return (
         f"{HEAD.format(key=image.key)}\n$schema: {SCHEMA}\nname: {image.environment}\n"
         f"version: {json.dumps(image.version)}\ndescription: {json.dumps(description)}\n"
-        "build:\n  path: .\n  dockerfile_path: Dockerfile\n"
+        + "".join(["tags:\n", *(f"  {name}: {json.dumps(value)}\n" for name, value in tags.items())])
+        + "build:\n  path: .\n  dockerfile_path: Dockerfile\n"
     )
 
 
@@ -44,37 +46,53 @@ def dockerfile(image: Image) -> str:
     extras = ",".join(image.extras.split())
     body = _in_image(extras) if image.interpreter == "image" else _isolated(extras)
     user = [] if image.user == "root" else [f"USER {image.user}"]
-    lines = [HEAD.format(key=image.key), f"ARG BASE={image.reference}", "FROM ${BASE}", "", *_root(image), *body, *user]
-    return "\n".join(lines) + "\n"
+    lines = [HEAD.format(key=image.key), f"ARG BASE={image.pinned}", "FROM ${BASE}", ""]
+    labels = ["ARG BASE", f'LABEL org.opencontainers.image.base.name="${{BASE}}" ngcrun.row="{image.key}"']
+    return "\n".join([*lines, *labels, *_root(image), *body, *user]) + "\n"
 
 
 def _root(image: Image) -> list[str]:
-    """NGC images of TAO expect root, and AzureML starts a job's container as root unless it says otherwise."""
+    """Who installs. Afterwards it is the image's own user again.
+
+    RAPIDS' and Triton's images have a user of their own, and RAPIDS' guide for AzureML leaves it so. TAO's have none, and
+    their programs write below /workspace and /opt, so they stay with root, as AzureML's own base images do.
+    Source: github.com/Azure/AzureML-Containers/issues/24 (USER root in all base images); images.yaml for the others.
+    """
     return [] if image.user == "root" else ["USER root"]
 
 
 def _in_image(extras: str) -> list[str]:
-    """Install into the image's own Python, held to the versions that it came with."""
+    """Install into the image's own Python, held to the versions that it came with.
+
+    `pip list`, not `pip freeze`: of conda's packages the latter gives a path and no version. Debian and Ubuntu want to be
+    told that their Python may be added to (PEP 668), and have no `python` beside `python3`.
+    """
     return [
         'SHELL ["/bin/bash", "-o", "pipefail", "-c"]',
         "COPY ngcrun-*.whl /tmp/wheels/",
-        f"RUN python -m pip freeze | grep -iE '^({KEEP})[a-z0-9_-]*==' > /tmp/wheels/keep.txt || true \\",
-        " && python -m pip install --no-cache-dir -c /tmp/wheels/keep.txt \\",
+        "RUN python3 -m pip list --format=freeze \\",
+        f"      | {{ grep -iE '^({KEEP})[a-z0-9_.-]*==' || true; }} > /tmp/wheels/keep.txt \\",
+        " && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir -c /tmp/wheels/keep.txt \\",
         f'      "$(echo /tmp/wheels/ngcrun-*.whl)[{extras}]" \\',
+        ' && { command -v python || ln -s "$(command -v python3)" /usr/local/bin/python; } \\',
         " && rm -rf /tmp/wheels \\",
         " && ngcrun --version",
     ]
 
 
 def _isolated(extras: str) -> list[str]:
-    """A Python 3.12 beside the image's own, which stays as it is: on PATH comes only `ngcrun`."""
+    """A Python 3.12 beside the image's own, which stays as it is: on PATH comes only `ngcrun`.
+
+    uv comes from PyPI, and gets that Python from github.com/astral-sh/python-build-standalone; its release fixes which
+    one. PIP_CONSTRAINT: NVIDIA's images hold pip to their own versions since 25.03 (source: images.yaml, tao-pyt).
+    """
     return [
         "ARG PYTHON=3.12",
-        "ENV UV_PYTHON_INSTALL_DIR=/opt/ngcrun/python",
         "COPY ngcrun-*.whl /tmp/wheels/",
-        f"RUN python3 -m pip install --no-cache-dir --target /tmp/uv {UV} \\",
-        ' && PYTHONPATH=/tmp/uv /tmp/uv/bin/uv venv --no-cache --python "${PYTHON}" /opt/ngcrun/venv \\',
-        " && /tmp/uv/bin/uv pip install --no-cache --python /opt/ngcrun/venv/bin/python \\",
+        f"RUN PIP_CONSTRAINT='' python3 -m pip install --no-cache-dir --target /tmp/uv {UV} \\",
+        " && export UV_PYTHON_INSTALL_DIR=/opt/ngcrun/python UV_NO_CACHE=1 \\",
+        ' && /tmp/uv/bin/uv venv --python "${PYTHON}" /opt/ngcrun/venv \\',
+        " && /tmp/uv/bin/uv pip install --python /opt/ngcrun/venv/bin/python \\",
         f'      "$(echo /tmp/wheels/ngcrun-*.whl)[{extras}]" \\',
         " && ln -s /opt/ngcrun/venv/bin/ngcrun /usr/local/bin/ngcrun \\",
         " && rm -rf /tmp/wheels /tmp/uv /tmp/uv-*.lock \\",

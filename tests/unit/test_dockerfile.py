@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,8 @@ def test_a_dockerfile_is_thin_pinned_and_leaves_nothing_behind(row: images.Image
     assert "--no-cache" in text and "rm -rf /tmp/wheels" in text
     assert f"[{','.join(row.extras.split())}]" in text
     assert ("/opt/ngcrun/venv" in text) == (row.interpreter == "isolated")
+    assert f'ngcrun.row="{row.key}"' in text
+    assert "\nENV " not in text  # what runs in the image later sees nothing of how it was built
     assert text.rstrip().endswith("ngcrun --version" if row.user == "root" else f"USER {row.user}")
     assert not any(word in text for word in ("curl", "wget", "apt-get", ":latest"))
 
@@ -48,6 +51,14 @@ def test_an_environment_is_the_row(row: images.Image) -> None:
     data = yaml.safe_load(dockerfile.environment(row))
     assert (data["name"], data["version"]) == (row.environment, row.version)
     assert data["build"] == {"path": ".", "dockerfile_path": "Dockerfile"}
+    assert data["tags"] == {"row": row.key, "base": row.reference, "base_digest": "unpinned"}
+
+
+def test_a_digest_that_is_locked_stands_in_both_files() -> None:
+    digest = f"sha256:{'a' * 64}"
+    row = replace(ROWS["triton"], digest=digest)
+    assert f"ARG BASE=nvcr.io/nvidia/tritonserver:26.10-py3@{digest}\n" in dockerfile.dockerfile(row)
+    assert yaml.safe_load(dockerfile.environment(row))["tags"]["base_digest"] == digest
 
 
 def test_the_extras_that_rows_name_exist() -> None:

@@ -20,9 +20,34 @@ def test_a_row_gives_a_reference_and_an_environment() -> None:
     assert row.azureml == f"azureml:ngcrun-triton:{row.version}"
 
 
-def test_every_row_names_its_source() -> None:
-    assert len(ROWS) >= 3
-    assert all(row.source for row in ROWS.values())
+def test_every_fact_that_is_known_names_its_source() -> None:
+    assert len(ROWS) >= 10
+    for row in ROWS.values():
+        known = {fact for fact in images.FACTS if getattr(row, fact) not in (images.UNKNOWN, "none")}
+        assert known <= set(row.sources), row.key
+        assert all(isinstance(text, str) and text for text in row.sources.values())
+
+
+def test_a_python_that_is_too_old_or_held_to_its_versions_stays_as_it_is() -> None:
+    assert {key for key, row in ROWS.items() if row.interpreter == "image"} == {"rapids", "triton", "data"}
+    assert all(row.python == "3.12" for row in ROWS.values() if row.interpreter == "image")
+
+
+def test_a_digest_counts_only_for_the_reference_that_it_was_locked_for(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "containers" / "images.yaml").read_text()
+    (tmp_path / "images.yaml").write_text(text)
+    digest = f"sha256:{'a' * 64}"
+    held = {
+        "data": {"reference": ROWS["data"].reference, "digest": digest},
+        "triton": {"reference": "nvcr.io/nvidia/tritonserver:26.09-py3", "digest": digest},
+    }
+    images.write_locks(tmp_path / images.LOCK, held)
+    rows = images.load(tmp_path / "images.yaml")
+    assert rows["data"].pinned == f"docker.io/library/python:3.12-slim-bookworm@{digest}"
+    assert rows["triton"].digest is None and rows["triton"].pinned == rows["triton"].reference
+    (tmp_path / images.LOCK).write_text("{")
+    with pytest.raises(BadInput, match="is no JSON"):
+        images.load(tmp_path / "images.yaml")
 
 
 def test_an_unknown_image_gets_the_nearest() -> None:

@@ -50,7 +50,7 @@ def test_a_bump_changes_the_tag_and_says_what_to_look_at(checkout: Path) -> None
     before = (checkout / "containers/images.yaml").read_text()
     done = run(checkout, "bump", "tao-pyt-5.5", "5.6.0-pyt")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("tao-pyt-5.5: 5.5.0-pyt -> 5.6.0-pyt; look at its facts again (python=unknown")
+    assert done.stdout.startswith("tao-pyt-5.5: 5.5.0-pyt -> 5.6.0-pyt; look at its facts again (python=3.10")
     after = (checkout / "containers/images.yaml").read_text()
     changed = [(a, b) for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
     assert [b.split(":")[0].strip() for _, b in changed] == ["tag", "version", "literal"]
