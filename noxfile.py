@@ -106,7 +106,7 @@ def images(session: nox.Session) -> None:
     _work(session, dev=True)
     files = sorted(str(p) for p in (ROOT / "containers").glob("*/Dockerfile"))
     session.run(_bin(ROOT / ".venv", "hadolint"), "--config", "containers/hadolint.yaml", *files, external=True)
-    session.run(_bin(ROOT / ".venv", "ngcrun"), "specs", "--check", external=True)
+    session.run(_bin(ROOT / ".venv", "ngcrun"), "images", "check", external=True)
 
 
 @nox.session

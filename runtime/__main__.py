@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     tao = commands.add_parser("tao", help="TAO: networks, specs, checks, runs", prefix_chars="\0", add_help=False)
     tao.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     images = commands.add_parser(
-        "images", help="NGC images: list, check, bump, build, push", prefix_chars="\0", add_help=False
+        "images", help="NGC images: list, check, bump, lock, build, push", prefix_chars="\0", add_help=False
     )
     images.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     azureml = commands.add_parser(

@@ -54,9 +54,9 @@ def dockerfile(image: Image) -> str:
 def _root(image: Image) -> list[str]:
     """Who installs. Afterwards it is the image's own user again.
 
-    RAPIDS' and Triton's images have a user of their own, and RAPIDS' guide for AzureML leaves it so. TAO's have none, and
-    their programs write below /workspace and /opt, so they stay with root, as AzureML's own base images do.
-    Source: github.com/Azure/AzureML-Containers/issues/24 (USER root in all base images); images.yaml for the others.
+    RAPIDS' and Triton's images have a user of their own, and RAPIDS' guide for AzureML leaves it so. TAO's Dockerfiles
+    name none, so its programs expect root, which AzureML's own base images are, too.
+    Source: images.yaml; github.com/Azure/AzureML-Containers/issues/24 (USER root in all base images).
     """
     return [] if image.user == "root" else ["USER root"]
 
@@ -64,8 +64,8 @@ def _root(image: Image) -> list[str]:
 def _in_image(extras: str) -> list[str]:
     """Install into the image's own Python, held to the versions that it came with.
 
-    `pip list`, not `pip freeze`: of conda's packages the latter gives a path and no version. Debian and Ubuntu want to be
-    told that their Python may be added to (PEP 668), and have no `python` beside `python3`.
+    `pip list`, not `pip freeze`: of conda's packages the latter gives a path and no version. Debian and Ubuntu want to
+    be told that their Python may be added to (PEP 668), and have no `python` beside `python3`.
     """
     return [
         'SHELL ["/bin/bash", "-o", "pipefail", "-c"]',

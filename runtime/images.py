@@ -18,6 +18,7 @@ UNKNOWN = "unknown"
 # What a row states of its image; each that is known names its source.
 FACTS = ("tag", "python", "cuda", "compute_capability", "driver")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_ANEW = "restore it, or remove it and run `ngcrun images lock --all`"
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,9 @@ def locks(path: Path) -> dict[str, dict[str, str]]:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BadInput.of("lock", str(path), f"is no JSON ({error})", "restore it, or remove it and lock anew") from None
+        raise BadInput.of("lock", str(path), f"is no JSON ({error})", _ANEW) from None
     if not isinstance(held, dict) or not all(isinstance(entry, dict) for entry in held.values()):
-        raise BadInput.of("lock", str(path), "maps no rows to digests", "restore it, or remove it and lock anew")
+        raise BadInput.of("lock", str(path), "maps no rows to digests", _ANEW)
     return held
 
 

@@ -64,7 +64,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return new
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def opener() -> urllib.request.OpenerDirector:
     """Only http and https, so that no redirect reaches a file; proxies as the environment says."""
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -94,7 +94,7 @@ def get(url: str, access: Access, headers: Mapping[str, str] | None = None) -> h
     if secret:
         request.add_unredirected_header("Authorization", secret)
     with sorted_failures(url):
-        answer: http.client.HTTPResponse = _opener().open(request, timeout=access.timeout_s)
+        answer: http.client.HTTPResponse = opener().open(request, timeout=access.timeout_s)
         return answer
 
 
