@@ -141,7 +141,7 @@ def azureml(session: nox.Session) -> None:
 def docker(session: nox.Session) -> None:
     """The Dockerfiles built by a real dockerd on stand-ins of their bases; root on Debian, it installs docker.io."""
     _work(session, dev=True)
-    _pytest(session, "tests/docker")
+    _pytest(session, "tests/docker", "-s")  # the sizes of our layers are on the screen
 
 
 @nox.session(default=False)

@@ -110,7 +110,8 @@ def _steps(key: str, log: Path, shown: int) -> int:
 def reason(tail: str, row: Image, argv: Sequence[str]) -> str:
     """What docker or az meant, by the first text that fits. Source: texts of docker 20.10 and 28.2, measured."""
     target = argv[-1].partition("/")[0]
-    host = row.image.partition("/")[0]
+    base = next((word.removeprefix("BASE=") for word in argv if word.startswith("BASE=")), row.reference)
+    host = base.partition("/")[0]
     how = _LOGIN if host == NGC else f"docker login {host}"
     daemon = {
         "Cannot connect to the Docker daemon": "the docker daemon does not answer; start it, or say --acr NAME",
@@ -123,8 +124,8 @@ def reason(tail: str, row: Image, argv: Sequence[str]) -> str:
         "": "the push failed",
     }
     building = {
-        _DENIED: f"its base {row.reference} asks for a login; {how}",
-        "manifest unknown|manifest for .* not found|no such host|i/o timeout": f"its base {row.reference} is not here "
+        _DENIED: f"its base {base} asks for a login; {how}",
+        "manifest unknown|manifest for .* not found|no such host|i/o timeout": f"its base {base} is not here "
         "and could not be fetched; look at the tag and the network",
         "": "the build failed",
     }

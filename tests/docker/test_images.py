@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from runtime import catalog, dockerfile, images, wheel
+from runtime import catalog, dockerfile, images, images_build, registry
 from runtime.azureml import snapshot
+from runtime.errors import BadInput
 from tests.docker import engine
 
 ROOT = Path(__file__).parents[2]
@@ -20,19 +23,25 @@ USED = dockerfile.used(ROWS, catalog.components())
 BUILT = ("data", "triton", "tao-tf1")
 
 
+# numpy of Triton's image. Source: github.com/triton-inference-server/server e1db8a60, build.py ("numpy<2")
+NUMPY = "1.26.4"
+
+
 @pytest.fixture(scope="session")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     engine.install()
+    before = engine.traces()
     with engine.running() as environment:
         engine.tag(engine.base(tmp_path_factory.mktemp("base")), [row.reference for row in ROWS.values()], environment)
+        engine.with_numpy(ROWS["triton"].reference, NUMPY, tmp_path_factory.mktemp("numpy"), environment)
         yield environment
+    assert engine.traces() <= before
 
 
 def build(row: images.Image, folder: Path, environment: Mapping[str, str]) -> str:
     """The image's name; the context is what publishing would upload, and this machine's certificates come on top."""
     context = folder / row.key
-    snapshot.copy(ROOT / "containers" / row.key, context)
-    shutil.copy2(wheel.build(ROOT), context)
+    images_build.stage(row, ROOT, context)
     argv = ["docker", "build", "--network=host", "--tag", f"{row.environment}:{row.version}"]
     if row.interpreter == "isolated":
         argv += ["--build-arg", "PYTHON=/usr/bin/python3"]  # uv would fetch one from GitHub, which is not reached here
@@ -41,6 +50,11 @@ def build(row: images.Image, folder: Path, environment: Mapping[str, str]) -> st
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     return f"{row.environment}:{row.version}"
+
+
+def inspect(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    done = subprocess.run(["docker", "image", "inspect", name], env=environment, capture_output=True, check=True)
+    return dict(json.loads(done.stdout)[0])
 
 
 def run(image: str, environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -68,6 +82,17 @@ def test_an_image_is_built_runs_its_component_and_keeps_no_cache(
     left = run(name, docker, "sh", "-c", "ls -A /tmp /root/.cache 2>/dev/null | grep -v : ; true")
     assert left.stdout.split() == []
     assert run(name, docker, "id", "-un").stdout.strip() == row.user
+    made, base = inspect(name, docker), inspect(row.reference, docker)
+    assert made["Config"]["Labels"]["org.opencontainers.image.base.name"] == row.reference
+    assert made["Config"]["Labels"]["ngcrun.row"] == row.key
+    assert made["Config"]["Labels"][engine.STAND_IN] == "1"
+    assert made["Config"]["Env"] == base["Config"]["Env"]  # a job sees what the vendor's image sets, and no more
+    megabytes = (made["Size"] - base["Size"]) / 1e6
+    print(f"{row.key}: our layer has {megabytes:.0f} MB")
+    assert megabytes < 1000
+    if row.key == "triton":
+        numpy = run(name, docker, "python", "-c", "import numpy, onnxruntime; print(numpy.__version__)")
+        assert numpy.stdout.strip() == NUMPY, numpy.stderr  # what the image came with has stayed
 
 
 @pytest.mark.parametrize("row", [r for r in USED if r.key not in BUILT], ids=lambda row: row.key)
@@ -94,3 +119,35 @@ def test_the_serving_image_starts_as_its_user(docker: Mapping[str, str], tmp_pat
     assert started.returncode == 127  # the stand-in has no tritonserver
     assert "tritonserver: not found" in started.stderr
     assert run("serve:1", docker, "id", "-un").stdout.strip() == "triton-server"
+
+
+def test_the_command_builds_pushes_and_locks_on_a_real_registry(docker: Mapping[str, str], tmp_path: Path) -> None:
+    """`ngcrun images build --push` with the real docker; the digest that we are told is the one that docker pushed."""
+    with engine.registry(tmp_path) as host:
+        argv = [sys.executable, "-m", "runtime", "images", "build", "data", "--network", "host", "--push", host]
+        done = subprocess.run(
+            argv,
+            cwd=ROOT,
+            env=docker,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "data:   FROM ${BASE}" in done.stdout and "data: docker push ..." in done.stdout
+        name = f"{host}/{ROWS['data'].environment}"
+        told = registry.digest_of(name, ROWS["data"].version)
+        assert f"{name}@{told}" in inspect(f"{name}:{ROWS['data'].version}", docker)["RepoDigests"]
+        with pytest.raises(BadInput, match="is not in the registry"):
+            registry.digest_of(name, "other")
+
+
+def test_a_base_that_cannot_be_had_is_told_in_one_line(docker: Mapping[str, str]) -> None:
+    argv = [sys.executable, "-m", "runtime", "images", "build", "data", "--base", "nvcr.io/nvidia/not-here:1"]
+    done = subprocess.run(argv, cwd=ROOT, env=docker, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 3
+    line = done.stderr.splitlines()[0]
+    assert line.startswith("image data: its base nvcr.io/nvidia/not-here:1 is not here"), done.stderr
+    Path(line.rpartition("; log: ")[2]).unlink()
