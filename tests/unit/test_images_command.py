@@ -31,11 +31,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run(checkout: Path, *words: str, path: str = os.defpath, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = (
-        os.environ
-        | {"PYTHONPATH": str(ROOT), "PATH": path, "NGCRUN_CACHE": str(checkout.parent / "wheels")}
-        | environment
-    )
+    ours = {"NGCRUN_CACHE": str(checkout.parent / "wheels"), "TMPDIR": str(checkout)}  # logs of failures stay there
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path} | ours | environment
     argv = [sys.executable, "-m", "runtime", "images", *words]
     return subprocess.run(argv, cwd=checkout, env=env, capture_output=True, text=True, check=False, timeout=120)
 
