@@ -46,6 +46,7 @@ class Step:
     pipeline: Document
     inputs: dict[str, Source] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    deterministic: bool = True  # what it made before may be taken over
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -71,6 +72,7 @@ class Graph:
     outputs: dict[str, FromStep]
     inputs: dict[str, Any]
     stop_on_failure: bool = False
+    force: bool = False  # settings.force_rerun
 
 
 def read(path: Path, overrides: Mapping[str, str] | None = None, *, here: bool = True) -> Graph:
@@ -109,7 +111,7 @@ def read(path: Path, overrides: Mapping[str, str] | None = None, *, here: bool =
     stop = settings.get("continue_on_step_failure") is False  # Source: the reference's default is true
     name = str(doc.data.get("display_name") or doc.data.get("name") or path.stem)
     shown = {n: s.value if isinstance(s, Value) else None for n, s in inputs.items()}
-    return Graph(name, path, ordered, outputs, shown, stop)
+    return Graph(name, path, ordered, outputs, shown, stop, force=settings.get("force_rerun") is True)
 
 
 def _ordered(doc: Document, steps: dict[str, Step]) -> dict[str, Step]:

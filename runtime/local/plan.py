@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime import snapshot
 from runtime.command import Command
 from runtime.local.document import Document
 from runtime.local.expression import render
@@ -27,6 +28,16 @@ class Planned:
     inputs: Mapping[str, str]
     log: Path
     code: Path | None = None
+    image: str = ""  # what identifies the container image it runs in; empty: this machine's own Python
+
+    def is_data(self, name: str) -> bool:
+        """Whether the input is a file or folder, not a literal."""
+        return _is_data(self.step, name)
+
+    def code_files(self) -> Iterator[Path]:
+        """What AzureML would upload of `code`: without the runs folder, which may lie in it."""
+        if self.code is not None:
+            yield from snapshot.files(self.code, without=self.folder.parents[2])
 
 
 def plan(graph: Graph, run: Path, *, mount: bool) -> dict[str, Planned]:
@@ -101,7 +112,7 @@ def environment(step: Step, inputs: Mapping[str, str], outputs: Mapping[str, Pat
 
 
 def fingerprint(path: Path) -> str:
-    """A hash of the names, sizes and modification times below `path`; no file is opened."""
+    """A hash of the names, sizes, times and inodes below `path`; no file is opened."""
     digest = hashlib.sha256()
     stack = [path]
     while stack:
@@ -114,5 +125,6 @@ def fingerprint(path: Path) -> str:
             stat = here.lstat()
         except FileNotFoundError:
             continue
-        digest.update(f"{here}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        seen = (here, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        digest.update("\0".join(map(str, seen)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -83,7 +83,8 @@ def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: 
             continue
         env = {str(k): str(v) for k, v in (jobs[name].get("environment_variables") or {}).items()}
         given = {n: s for n, s in bound[name].items() if s is not None}
-        steps[scope.prefix + name] = Step(scope.prefix + name, component, doc, given, env)
+        again = component.data.get("is_deterministic") is False
+        steps[scope.prefix + name] = Step(scope.prefix + name, component, doc, given, env, deterministic=not again)
     _join(scope, steps)
     problems += _wrong_outputs(scope)
 
