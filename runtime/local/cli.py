@@ -20,6 +20,7 @@ def add_pipeline(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="run every step, also those that made the same before")
     add("--no-cache", action="store_true", help="take nothing over from earlier runs, and remember nothing")
     add("--resume", type=Path, metavar="RUN", help="go on in the folder of an interrupted run")
+    add("--map", type=Path, metavar="FILE", help="what azureml: references stand for on this machine")
     add("--no-mlflow", action="store_true", help="do not record the run in MLflow")
     add("--dry-run", action="store_true", help="check everything, print the commands, run nothing")
 
@@ -42,6 +43,7 @@ def pipeline(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         cache=not arguments.no_cache,
         resume=arguments.resume,
+        map=arguments.map,
     )
     return run_file(arguments.file, {name: value for name, _, value in pairs}, options)
 

@@ -20,13 +20,22 @@ class Document:
     path: Path
     data: Any
     lines: dict[Place, int] = field(default_factory=dict)
+    inside: Place = ()  # where in the file `data` stands
+    hidden: Place = ()  # what was put around what stands in the file
+
+    def at(self, place: Place, data: Any) -> Document:
+        """What stands at `place` as a document of its own, whose findings still say where in the file they are."""
+        lines = {key[len(place) :]: line for key, line in self.lines.items() if key[: len(place)] == place}
+        return Document(self.path, data, lines, (*self.inside, *place), self.hidden)
 
     def problem(self, place: Place, value: object, wrong: str, todo: str) -> Problem:
         """A `Problem` at a place of this file, `<file>:<line>: <place>=<value>: ...`, at the nearest known line."""
         known = place
         while known and known not in self.lines:
             known = known[:-1]
-        return Problem(f"{shown(self.path)}:{self.lines.get(known, 1)}: {'.'.join(place)}", value, wrong, todo)
+        whole = (*self.inside, *place)
+        where = ".".join(whole[len(self.hidden) :] if whole[: len(self.hidden)] == self.hidden else whole)
+        return Problem(f"{shown(self.path)}:{self.lines.get(known, 1)}: {where}", value, wrong, todo)
 
 
 def shown(path: Path) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from runtime import vendor
 from runtime.errors import ToolFailed
-from runtime.local import workspace
+from runtime.local import distribute, workspace
 from runtime.local.content import Content
 from runtime.local.plan import Planned, fingerprint
 from runtime.local.reuse import Key, Reuse, differences
@@ -173,7 +173,7 @@ class Engine:
         workspace.prepare(planned)
         watched = workspace.watched_inputs(planned)
         before = {path: fingerprint(path) for path in watched}
-        own = self.tracker.environment(name) if self.tracker else {}
+        own = (self.tracker.environment(name) if self.tracker else {}) | distribute.port(planned.step.spec)
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
         state.started = time.time()  # not the wait for the store, which is no time of the step's
@@ -216,9 +216,13 @@ class Engine:
             self._processes[name] = process
             if self._stopping.is_set():  # set between the look above and the start
                 vendor.signal_group(process.pid, signal.SIGTERM)
-            status = process.wait()
-        del self._processes[name]
-        return status
+            try:
+                return process.wait(planned.timeout_s)
+            except subprocess.TimeoutExpired:
+                vendor.stop(process, GRACE_S)
+                raise ToolFailed(f"took longer than its limits.timeout of {planned.timeout_s:g} s") from None
+            finally:
+                del self._processes[name]
 
 
 def _not_ours(environ: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runtime import vendor
 from runtime.local import graph as graph_module
-from runtime.local import report, screen
+from runtime.local import references, report, screen
 from runtime.local.document import shown
 from runtime.local.engine import Engine, State
 from runtime.local.plan import Planned, plan
@@ -34,6 +34,7 @@ class Options:
     dry_run: bool = False
     force: bool = False  # everything runs again, and is remembered
     cache: bool = True
+    map: Path | None = None  # what references stand for here
     resume: Path | None = None  # an interrupted run's folder, in which to go on
 
 
@@ -43,7 +44,7 @@ def run_file(file: Path, overrides: Mapping[str, str], options: Options) -> int:
     Writes `<runs>/<name>-<time>/`: `run.json`, `report.html`, `steps/<step>/{log.txt,metrics.jsonl,outputs/}`, and
     `outputs/` with a link to each named output. Raises `BadInput` before anything is written if the graph is wrong.
     """
-    graph = graph_module.read(file, overrides)
+    graph = graph_module.read(file, overrides, references=references.load(options.map))
     mount = mounts_work()
     runs = options.runs if options.resume is None else options.resume.parent
     if options.dry_run:

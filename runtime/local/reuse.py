@@ -71,6 +71,8 @@ class Reuse:
                 fields[f"input {name}"] = text
         if planned.code is not None:
             fields["code"] = f"sha256:{content.of(planned.code, self._manifests, planned.code_files()).digest}"
+        for path in planned.included:
+            fields[f"additional_includes {path.name}"] = f"sha256:{self.content(path).digest}"
         own = {**{str(k): str(v) for k, v in (spec.get("environment_variables") or {}).items()}, **step.env}
         if own:
             fields["environment_variables"] = f"sha256:{_hash(json.dumps(own, sort_keys=True))}"

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from runtime import vendor
+from runtime import snapshot, vendor
 from runtime.errors import ToolFailed
 from runtime.execute import is_empty
 from runtime.local.plan import Planned
@@ -25,6 +25,8 @@ def prepare(planned: Planned) -> None:
         planned.command.cwd.mkdir(parents=True)
         if planned.code is not None:
             _copy_code(planned.code, planned)
+        for path in planned.included:
+            _include(path, planned.command.cwd / path.name)
         for port, path in planned.outputs.items():
             declared = planned.step.spec["outputs"][port] or {}
             folder = path.parent if declared.get("type") == "uri_file" else path
@@ -57,6 +59,13 @@ def _copy_code(code: Path, planned: Planned) -> None:
                 shutil.copy2(file, target)
     except OSError as error:
         raise ToolFailed(f"code {str(code)!r} cannot be copied ({error.strerror or error})") from error
+
+
+def _include(path: Path, target: Path) -> None:
+    for file in snapshot.files(path):
+        place = target / file.relative_to(path) if file != path else target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, place)
 
 
 def adopt(found: Found, planned: Planned) -> None:
