@@ -21,6 +21,11 @@ def add_pipeline(parser: argparse.ArgumentParser) -> None:
     add("--no-cache", action="store_true", help="take nothing over from earlier runs, and remember nothing")
     add("--resume", type=Path, metavar="RUN", help="go on in the folder of an interrupted run")
     add("--map", type=Path, metavar="FILE", help="what azureml: references stand for on this machine")
+    add("--docker", action="store_true", help="run each step in a container of its environment's image")
+    add("--network", default="none", help="network of the containers (default: none)")
+    add("--env", action="append", default=[], metavar="NAME", help="a variable that the containers get from here")
+    add("--gpus", metavar="N", help="GPUs a step gets: a number, all or none (default: as each step asks)")
+    add("--secret-env", action="append", default=[], metavar="NAME", help="a variable whose value must never be shown")
     add("--no-mlflow", action="store_true", help="do not record the run in MLflow")
     add("--dry-run", action="store_true", help="check everything, print the commands, run nothing")
 
@@ -44,6 +49,11 @@ def pipeline(arguments: argparse.Namespace) -> int:
         cache=not arguments.no_cache,
         resume=arguments.resume,
         map=arguments.map,
+        docker=arguments.docker,
+        network=arguments.network,
+        gpus=arguments.gpus,
+        env=tuple(arguments.env),
+        secret_env=tuple(arguments.secret_env),
     )
     return run_file(arguments.file, {name: value for name, _, value in pairs}, options)
 

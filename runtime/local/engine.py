@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import queue
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from runtime import vendor
 from runtime.errors import ToolFailed
 from runtime.local import distribute, workspace
 from runtime.local.content import Content
+from runtime.local.machine import GRACE_S, Machine, mask_file
 from runtime.local.plan import Planned, fingerprint
 from runtime.local.reuse import Key, Reuse, differences
 from runtime.local.track import Tracker
@@ -24,7 +24,6 @@ from runtime.local.track import Tracker
 # Polars, which mlflow loads, takes SIGINT over with SA_RESTART: a wait without end would sleep through Ctrl-C.
 # Source: measured with polars 1.44.2; without a timeout the signal is seen when the next step ends.
 POLL_S = 0.1
-GRACE_S = 10.0  # between SIGTERM and SIGKILL, as `docker stop` has it
 
 
 @dataclass
@@ -60,7 +59,9 @@ class Engine:
         jobs: int,
         stop_on_failure: bool,
         reuse: Reuse | None = None,
+        machine: Machine | None = None,
     ) -> None:
+        self.machine = machine or Machine()
         self.reuse = reuse
         self.planned, self.listener, self.tracker = planned, listener, tracker
         self.jobs, self.stop_on_failure = jobs, stop_on_failure
@@ -176,15 +177,31 @@ class Engine:
         own = (self.tracker.environment(name) if self.tracker else {}) | distribute.port(planned.step.spec)
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
-        state.started = time.time()  # not the wait for the store, which is no time of the step's
-        state.exit_code = self._process(name, planned, own)
+
+        def started(process: subprocess.Popen[bytes]) -> None:
+            state.started = time.time()  # not the wait for the store or a GPU, which is no time of the step's
+            self._processes[name] = process
+
+        try:
+            with self._followed(name, planned):
+                state.exit_code = self.machine.run(planned, own, self._stopping, started)
+        finally:
+            self._processes.pop(name, None)
+            mask_file(planned.folder / "metrics.jsonl", self.machine.masks)
         changed = [str(path) for path in watched if fingerprint(path) != before[path]]
-        if self._stopping.is_set() and state.exit_code != 0:
+        if state.exit_code is None or (self._stopping.is_set() and state.exit_code != 0):
             return "canceled", "stopped"
         state.exit_code, why = workspace.verdict(planned, state.exit_code, changed)
         if self.reuse and key and not why:
             state.made = self.reuse.remember(key, planned)
         return ("failed", why) if why else ("completed", "")
+
+    def _followed(self, name: str, planned: Planned) -> contextlib.AbstractContextManager[None]:
+        """A step that cannot reach the store writes its figures into a file, and they are passed on from there."""
+        cut_off = self.machine.docker is not None and self.machine.docker.network == "none"
+        if self.tracker is None or not cut_off:
+            return contextlib.nullcontext()
+        return self.tracker.followed(name, planned.folder / "metrics.jsonl")
 
     def _look(self, name: str, planned: Planned, state: State) -> Key | None:
         """Take over what the step made before, if nothing has changed; else its key, and in `state` why it runs."""
@@ -203,28 +220,3 @@ class Engine:
         state.key = dict(key.fields)
         state.because = (why,) if why else tuple(differences(before, key.fields)) if before else ("never ran here",)
         return key
-
-    def _process(self, name: str, planned: Planned, own: Mapping[str, str]) -> int:
-        with vendor.running(
-            planned.command.argv,
-            planned.log,
-            env=planned.command.environment(_not_ours(os.environ)) | dict(own),
-            cwd=planned.command.cwd,
-            read_only=planned.command.read_only,
-            grace_s=GRACE_S,
-        ) as process:
-            self._processes[name] = process
-            if self._stopping.is_set():  # set between the look above and the start
-                vendor.signal_group(process.pid, signal.SIGTERM)
-            try:
-                return process.wait(planned.timeout_s)
-            except subprocess.TimeoutExpired:
-                vendor.stop(process, GRACE_S)
-                raise ToolFailed(f"took longer than its limits.timeout of {planned.timeout_s:g} s") from None
-            finally:
-                del self._processes[name]
-
-
-def _not_ours(environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without his own MLflow run, which is not the step's."""
-    return {k: v for k, v in environ.items() if k not in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")}

@@ -18,6 +18,7 @@ import yaml
 from runtime import images, spec
 from runtime.local import graph
 from runtime.local.engine import Engine, State
+from runtime.local.machine import Machine
 from runtime.local.pipeline import mounts_work, stoppable
 from runtime.local.plan import plan
 from runtime.local.record import Record
@@ -376,7 +377,7 @@ def test_a_value_that_the_shell_would_harm_is_refused_before_anything_starts(tmp
 def test_the_record_follows_each_change_of_one_step_among_many(tmp_path: Path) -> None:
     write_component(tmp_path)
     read = graph.read(write_pipeline(tmp_path, {f"s{i}": {} for i in range(300)}))
-    record = Record(read, planned := plan(read, tmp_path, mount=False), tmp_path, read_only=False)
+    record = Record(read, planned := plan(read, tmp_path, mount=False), tmp_path, Machine())
     states = {name: State() for name in planned}
     record.write(states, "running", None)
     before = json.loads((tmp_path / "run.json").read_text())
