@@ -118,4 +118,4 @@ def of(environ: Mapping[str, str], names: Iterable[str] = ()) -> Masks:
 
 def _is_secret(name: str, value: str) -> bool:
     """Whether a variable's name says so; where a secret is kept, as GOOGLE_APPLICATION_CREDENTIALS says it, is none."""
-    return bool(_NAME.search(name)) and not (value.startswith("/") and os.path.exists(value))  # noqa: PTH110 - any text
+    return name != NAMES_VARIABLE and bool(_NAME.search(name)) and not (value.startswith("/") and os.path.exists(value))  # noqa: PTH110 - any text

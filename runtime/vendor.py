@@ -105,6 +105,15 @@ def stop(process: subprocess.Popen[bytes], grace_s: float = 8.0) -> None:
         time.sleep(0.005)
 
 
+def end_by_environment(entry: str) -> None:
+    """Kill what a program left behind in a session of its own (a daemon): known by an entry of its environment."""
+    wanted = os.fsencode(entry)
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if wanted in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
 def _group_exists(group: int) -> bool:
     """Whether a process of the group still runs; a zombie does not, though it may wait long for a lazy init."""
     try:

@@ -31,7 +31,8 @@ class State:
     """How far one step is; times are seconds since the epoch."""
 
     status: str = "waiting"  # waiting, running, completed, failed, skipped, canceled
-    started: float = 0.0
+    started: float = 0.0  # by the wall clock, to show
+    clock: float = 0.0  # the same moment by the one that no one sets
     seconds: float = 0.0
     exit_code: int | None = None
     why: str = ""
@@ -39,6 +40,10 @@ class State:
     because: tuple[str, ...] = ()  # it ran, and was not taken over
     key: dict[str, str] = field(default_factory=dict)
     made: dict[str, Content] = field(default_factory=dict)  # what each output holds
+
+    def begin(self) -> None:
+        """Note the moment."""
+        self.started, self.clock = time.time(), time.monotonic()
 
 
 Listener = Callable[[str, State], None]
@@ -113,7 +118,7 @@ class Engine:
             if needs & {"failed", "skipped", "canceled"}:
                 self._change(name, "skipped", "a step that it needs did not complete")
             elif free > 0 and needs <= {"completed"}:
-                self.states[name].started = time.time()
+                self.states[name].begin()
                 threading.Thread(target=self._step, args=(name,), name=name, daemon=True).start()
                 started, free = True, free - 1
                 self._change(name, "running")
@@ -121,7 +126,7 @@ class Engine:
 
     def _settle(self, name: str, status: str, why: str) -> None:
         state = self.states[name]
-        state.seconds = time.time() - state.started
+        state.seconds = time.monotonic() - state.clock if state.clock else 0.0
         self._change(name, status, why)
         if status == "failed" and self.stop_on_failure and not self._stopping.is_set():
             self._stop()
@@ -179,7 +184,7 @@ class Engine:
             return "canceled", "stopped before it began"
 
         def started(process: subprocess.Popen[bytes]) -> None:
-            state.started = time.time()  # not the wait for the store or a GPU, which is no time of the step's
+            state.begin()  # not the wait for the store or a GPU, which is no time of the step's
             self._processes[name] = process
 
         try:

@@ -20,6 +20,7 @@ from runtime.local.plan import Planned
 from runtime.masks import NAMES_VARIABLE, Masks
 
 GUARD = Path(__file__).with_name("guard.py")
+MARK = "NGCRUN_METRICS_FILE"  # in the environment of every process of a step, with a value of the step's own
 GRACE_S = 10.0  # between SIGTERM and SIGKILL, as `docker stop` has it
 
 
@@ -82,6 +83,8 @@ class Machine:
             except subprocess.TimeoutExpired:
                 vendor.stop(process, GRACE_S)
                 raise ToolFailed(f"took longer than its limits.timeout of {planned.timeout_s:g} s") from None
+        if self.docker is None:
+            vendor.end_by_environment(f"{MARK}={planned.command.env[MARK]}")
         if self.docker is not None and (why := docker.reason(vendor.tail(planned.log), status)):
             raise ToolFailed(why)
         return status

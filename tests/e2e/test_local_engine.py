@@ -151,6 +151,18 @@ def test_inputs_are_read_only(tmp_path: Path) -> None:
     assert run_json(tmp_path)["read_only_inputs"] == "mounts"
 
 
+@pytest.mark.skipif(not mounts_work(), reason="this machine allows no mount namespaces")
+def test_not_even_root_can_mount_an_input_anew(tmp_path: Path) -> None:
+    path = write_into_input(tmp_path)
+    command = "mount -o remount,rw,bind '${{inputs.data}}'; umount '${{inputs.data}}'; " + WRITE
+    write_component(tmp_path, command=command, inputs={"data": {"type": "uri_folder"}})
+    done = ngcrun(tmp_path, "pipeline", path.name, "--no-mlflow")
+    assert done.returncode == 0
+    assert sorted(p.name for p in (tmp_path / "trips").iterdir()) == ["a.csv"]
+    (log,) = tmp_path.glob("runs/*/steps/a/log.txt")
+    assert "permission denied" in log.read_text().lower() or "must be superuser" in log.read_text()
+
+
 def test_without_mounts_a_changed_input_fails_the_step(tmp_path: Path) -> None:
     read = graph.read(write_into_input(tmp_path))
     planned = plan(read, tmp_path / "run", mount=False)
