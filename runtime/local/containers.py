@@ -38,8 +38,7 @@ def wrapped(
     steps = {}
     for name, step in planned.items():
         image = names[found[name]]
-        wrap = docker.wrap(step, image, options)
-        steps[name] = wrap if say is None else docker.identified(wrap, ids[found[name]])
+        steps[name] = docker.contained(step, image, options, "" if say is None else ids[found[name]])
     return steps
 
 

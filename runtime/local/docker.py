@@ -47,7 +47,7 @@ class Docker:
 def wrap(planned: Planned, image: str, options: Docker) -> Planned:
     """The step as a `docker run`; a pure function. Paths are the same inside, so the command stays as it is."""
     inner = planned.command
-    words = ["docker", "run", "--init", "--name", container_name(planned.folder), "--entrypoint", inner.argv[0]]
+    words = ["docker", "run", "--init", "--name", container_name(planned), "--entrypoint", inner.argv[0]]
     words += [
         "--label",
         f"ngcrun.step={planned.folder}",
@@ -80,9 +80,9 @@ def within(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name in AT_START}
 
 
-def container_name(folder: Path) -> str:
-    """One name for one step of one run, so that it can be found again: `ngcrun-<run>-<step>`."""
-    return re.sub(r"[^a-zA-Z0-9_.-]", "-", f"ngcrun-{folder.parents[1].name}-{folder.name}")
+def container_name(planned: Planned) -> str:
+    """One name for one step of one run, so that it can be found again: `ngcrun-<run>-steps-<step>`."""
+    return re.sub(r"[^a-zA-Z0-9_.-]", "-", f"ngcrun-{planned.folder.relative_to(planned.runs)}")
 
 
 def _read(planned: Planned) -> list[Path]:
@@ -189,6 +189,16 @@ def image_name(text: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "image"
 
 
-def identified(planned: Planned, image_id: str) -> Planned:
-    """The step with what its image is, by content: a tag may move, and then nothing is taken over."""
-    return replace(planned, image=image_id)
+def contained(planned: Planned, image: str, options: Docker, image_id: str = "") -> Planned:
+    """The step, and each trial of a sweep, in a container.
+
+    `image_id`: what the image is, by content; a tag may move, and then nothing is taken over.
+    """
+    wrap_trial = planned.trial
+
+    def trial(number: int, values: Mapping[str, Any]) -> Planned:
+        assert wrap_trial is not None  # noqa: S101 - looked at below; narrows for mypy
+        return contained(wrap_trial(number, values), image, options, image_id)
+
+    own = replace(wrap(planned, image, options), image=image_id or image)
+    return replace(own, trial=trial) if wrap_trial is not None else own

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from runtime import vendor
 from runtime.errors import ToolFailed
-from runtime.local import distribute, workspace
+from runtime.local import distribute, sweep, workspace
 from runtime.local.content import Content
 from runtime.local.machine import GRACE_S, Machine, mask_file
 from runtime.local.plan import Planned, fingerprint
@@ -177,9 +177,12 @@ class Engine:
         if state.reused:
             return "completed", ""
         workspace.prepare(planned)
+        if planned.trial is not None:
+            return self._sweep(name, planned, state, key)
         watched = workspace.watched_inputs(planned)
         before = {path: fingerprint(path) for path in watched}
-        own = (self.tracker.environment(name) if self.tracker else {}) | distribute.port(planned.step.spec)
+        parent = name.partition("[")[0] if "[" in name else ""
+        own = (self.tracker.environment(name, parent) if self.tracker else {}) | distribute.port(planned.step.spec)
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
 
@@ -200,6 +203,32 @@ class Engine:
         if self.reuse and key and not why:
             state.made = self.reuse.remember(key, planned)
         return ("failed", why) if why else ("completed", "")
+
+    def _sweep(self, name: str, planned: Planned, state: State, key: Key | None) -> tuple[str, str]:
+        """Run the trials of a sweep as steps that the pipeline does not know."""
+        if self.tracker is not None:
+            self.tracker.environment(name)  # the run whose children the trials are
+        state.begin()
+
+        def run_trial(trial: str, own: Planned) -> tuple[str, str]:
+            of_trial = State()
+            status, why = self._execute(trial, own, of_trial)
+            if self.tracker is not None:
+                self.tracker.ended(trial, status, {"seconds": time.monotonic() - of_trial.clock})
+            return status, why
+
+        def history(trial: str, own: Planned, metric: str) -> list[float]:
+            found = sweep.history_of(own.folder / "metrics.jsonl", metric)
+            return found or (self.tracker.history(trial, metric) if self.tracker else [])
+
+        def end_trial(trial: str) -> None:
+            if trial in self._processes:
+                vendor.signal_group(self._processes[trial].pid, signal.SIGTERM)
+
+        status, why = sweep.Sweep(name, planned, run_trial, history, end_trial).run(self.jobs, self._stopping)
+        if self.reuse and key and status == "completed":
+            state.made = self.reuse.remember(key, planned)
+        return status, why
 
     def _followed(self, name: str, planned: Planned) -> contextlib.AbstractContextManager[None]:
         """A step that cannot reach the store writes its figures into a file, and they are passed on from there."""

@@ -50,7 +50,7 @@ class Machine:
             if self.docker is not None:
                 command = docker.with_gpus(command, devices)
                 own = dict(env) if self.docker.network != "none" else docker.within(env)
-                name = docker.container_name(planned.folder)
+                name = docker.container_name(planned)
                 guard = (sys.executable, "-I", "-S", str(GUARD), name, "--", *command.argv)
                 return self._wait(planned, guard, {**os.environ, **command.env, **own}, stopping, started)
             shown = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if self.lease.devices else {}

@@ -79,6 +79,10 @@ class Reuse:
         own = {**{str(k): str(v) for k, v in (spec.get("environment_variables") or {}).items()}, **step.env}
         if own:
             fields["environment_variables"] = f"sha256:{_hash(json.dumps(own, sort_keys=True))}"
+        if step.sweep is not None:
+            keys = ("search_space", "objective", "sampling_algorithm", "limits", "early_termination")
+            asked = {key: step.sweep[key] for key in keys if key in step.sweep}
+            fields["sweep"] = json.dumps(asked, sort_keys=True, default=str)
         if spec.get("distribution"):
             fields["distribution"] = json.dumps(spec["distribution"], sort_keys=True, default=str)
         return Key(fields | ({"image": planned.image} if planned.image else self._python(fields["command"])))

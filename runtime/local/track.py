@@ -61,15 +61,28 @@ class Tracker:
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
-    def environment(self, step: str) -> dict[str, str]:
-        """What the step needs to report to its own run; empty when there is no store to report to."""
-        self._todo.put(lambda client: self._begin(client, step))
+    def environment(self, step: str, parent: str = "") -> dict[str, str]:
+        """What the step needs to report to its own run; empty when there is no store to report to.
+
+        `parent`: the step whose trial it is; else the run is a child of the pipeline's.
+        """
+        self._made.setdefault(step, threading.Event())
+        self._todo.put(lambda client: self._begin(client, step, parent))
         if not self.failed and not self._made[step].wait(WAIT_S):
             self._give_up(f"no answer within {WAIT_S:.0f} s")
         if self.failed or step not in self.run_ids:
             return {}
         names = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": self.run_ids[step]}
         return names | {"MLFLOW_EXPERIMENT_NAME": self.experiment}
+
+    def history(self, step: str, metric: str) -> list[float]:
+        """The values of a metric that a step has logged to its run, in the order of their steps."""
+        if self.failed or step not in self.run_ids:
+            return []
+        from runtime.tracking import new_client
+
+        points = new_client(self.uri).get_metric_history(self.run_ids[step], metric)
+        return [point.value for point in sorted(points, key=lambda p: (p.step, p.timestamp))]
 
     @contextlib.contextmanager
     def followed(self, step: str, figures: Path) -> Iterator[None]:
@@ -148,9 +161,11 @@ class Tracker:
         run = client.create_run(self._experiment_id, run_name=name, tags=tags, start_time=int(time.time() * 1000))
         return str(run.info.run_id)
 
-    def _begin(self, client: Any, step: str) -> None:
+    def _begin(self, client: Any, step: str, parent: str) -> None:
         # Source of the tag that nests runs: mlflow/utils/mlflow_tags.py (3.15.0)
-        self.run_ids[step] = self._new_run(client, step, {"mlflow.parentRunId": self.parent_id})
+        self.run_ids[step] = self._new_run(
+            client, step, {"mlflow.parentRunId": self.run_ids.get(parent, self.parent_id)}
+        )
         self._made[step].set()
 
     def _end(self, client: Any, run_id: str, status: str, figures: Mapping[str, float]) -> None:
