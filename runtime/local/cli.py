@@ -70,3 +70,47 @@ def why(arguments: argparse.Namespace) -> int:
     from runtime.local import runs
 
     return runs.why(runs.folder_of(arguments.run, arguments.runs), arguments.step)
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ngcrun runs`."""
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where run folders are (default: ./runs)")
+
+
+def runs(arguments: argparse.Namespace) -> int:
+    """`ngcrun runs`."""
+    from runtime.local import runs as found
+
+    return found.listed(arguments.runs)
+
+
+def add_logs(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ngcrun logs`."""
+    parser.add_argument("run", help="a run folder or its name, or `latest`")
+    parser.add_argument("step", help="a step of it")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the step has ended")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where run folders are (default: ./runs)")
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """`ngcrun logs RUN STEP`."""
+    from runtime.local import runs as found
+
+    run = None if arguments.run == "latest" else Path(arguments.run)
+    return found.log(found.folder_of(run, arguments.runs), arguments.step, follow=arguments.follow)
+
+
+def add_clean(parser: argparse.ArgumentParser) -> None:
+    """The flags of `ngcrun clean`."""
+    parser.add_argument("--keep", type=int, metavar="N", help="the newest N runs of each pipeline stay")
+    parser.add_argument("--older-than", type=float, metavar="DAYS", help="only runs that are older")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be removed")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where run folders are (default: ./runs)")
+
+
+def clean(arguments: argparse.Namespace) -> int:
+    """`ngcrun clean`."""
+    from runtime.local import clean as cleaning
+
+    keep, older, dry = arguments.keep, arguments.older_than, arguments.dry_run
+    return cleaning.run(arguments.runs, keep=keep, older_days=older, dry_run=dry)
