@@ -129,6 +129,7 @@ class Record:
         return {
             "name": name,
             "component": f"{planned.step.spec.get('name', name)}:{planned.step.spec.get('version', '')}".rstrip(":"),
+            "needs": sorted(planned.step.needs()),
             "status": state.status,
             "exit_code": state.exit_code,
             "started": _clock(state.started) if state.started else None,

@@ -353,7 +353,7 @@ def test_half_a_line_of_metrics_does_not_cost_the_report(tmp_path: Path) -> None
     done = ngcrun(tmp_path, "pipeline", write_pipeline(tmp_path, {"a": {}}).name, "--no-mlflow")
     assert done.returncode == 0, done.stderr
     (page,) = tmp_path.glob("runs/*/report.html")
-    assert "<tr><th>loss<td>0.25" in page.read_text()
+    assert "<tr><th scope=row>loss<td>0.25" in page.read_text()
 
 
 NASTY = [
