@@ -159,7 +159,8 @@ def _value(step: Step, name: str, port: Mapping[str, Any], source: Value) -> lis
         todo = "write {type: " + kind + ", path: ./...}" if kind in DATA_TYPES else "write a literal"
         wrong = f"is a {source.type}, and this input takes a {kind}", todo
     elif kind in DATA_TYPES:
-        wrong = _data(Path(value), kind) if value is not None else None  # None: where it was bound, it was refused
+        elsewhere = value is None or source.remote or source.direct  # None: where it was bound, it was refused
+        wrong = None if elsewhere else _data(Path(value), kind)
     else:
         wrong = literal(value, port) or _too_long(str(value)) or _shell(step, name, str(value))
     return [step.pipeline.problem(step.place(name), value, *wrong)] if wrong else []

@@ -16,6 +16,7 @@ from runtime.local import document
 from runtime.local.document import Document
 from runtime.local.references import References
 
+FILE = "uri_file"
 DATA_TYPES = {"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"}
 
 
@@ -25,6 +26,8 @@ class Value:
 
     value: Any
     type: str
+    remote: str = ""  # the address of data that is brought here before the run; `value` is where it will be
+    direct: bool = False  # the address itself is what the step gets
 
 
 @dataclass(frozen=True)

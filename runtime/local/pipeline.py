@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runtime import masks, vendor
 from runtime.errors import BadInput, Problem
-from runtime.local import containers, docker, lease, references, report, screen
+from runtime.local import containers, docker, lease, references, remote, report, screen
 from runtime.local import graph as graph_module
 from runtime.local.document import shown
 from runtime.local.engine import Engine, State
@@ -59,6 +59,8 @@ def run_file(file: Path, overrides: Mapping[str, str], options: Options) -> int:
     if options.dry_run:
         planned = plan(graph, runs.resolve() / f"{graph.name}-TIME", mount=mount)
         return _show(containers.wrapped(planned, machine.docker, known, None) if machine.docker else planned)
+    values = [s for step in graph.steps.values() for s in step.inputs.values() if isinstance(s, graph_module.Value)]
+    remote.fetch_all(values, screen.say)
     uri = store_uri(runs) if options.mlflow else None  # refuses what it must before the run folder is made
     with run_folder(runs, graph.name, options.resume) as folder:
         planned = plan(graph, folder, mount=mount)

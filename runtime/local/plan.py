@@ -134,7 +134,8 @@ def input_texts(step: Step, places: Mapping[str, Mapping[str, Path]]) -> dict[st
 
 def _is_data(step: Step, name: str) -> bool:
     port: Mapping[str, Any] = (step.spec.get("inputs") or {})[name] or {}
-    return port.get("type") in DATA_TYPES
+    source = step.inputs.get(name)
+    return port.get("type") in DATA_TYPES and not (isinstance(source, Value) and source.direct)
 
 
 def environment(step: Step, inputs: Mapping[str, str], outputs: Mapping[str, Path], folder: Path) -> dict[str, str]:

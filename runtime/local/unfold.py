@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import Problem, nearest
+from runtime.local import remote
 from runtime.local.document import Document
 from runtime.local.expression import BINDING, binding_of
 from runtime.local.graph import DATA_TYPES, FromStep, Source, Step, Value
@@ -48,23 +49,28 @@ def job_input(  # noqa: PLR0913 - where it stands, and what may replace it
     value = raw.get("value", raw.get("default")) if isinstance(raw, dict) else raw
     if not isinstance(raw, dict) or kind not in DATA_TYPES:
         return None if value is None else Value(value, kind)
-    return Value(_path(doc, place, str(raw.get("path", "")), problems, references or References()), kind)
+    return _data(doc, place, raw, problems, references or References())
 
 
-def _path(
-    doc: Document, place: tuple[str, ...], text: str, problems: list[Problem], references: References
-) -> Path | None:
-    """Where data is on this machine; None, with a problem, when it is not."""
+def _data(
+    doc: Document, place: tuple[str, ...], raw: Mapping[str, Any], problems: list[Problem], references: References
+) -> Value:
+    """Where data is on this machine, or will be; no value, with a problem, when it cannot be here."""
+    text, kind = str(raw.get("path", "")), str(raw.get("type", "uri_folder"))
     if not text:
         problems.append(doc.problem(place, None, "has no path", "add `path:`"))
-        return None
+        return Value(None, kind)
     if not is_remote(text):
-        return (doc.path.parent / text).resolve()
+        return Value((doc.path.parent / text).resolve(), kind)
     mapped = references.path(text)
-    if mapped is None:
-        todo = f"download it and name the local copy: {place[-1]}=PATH, or --map it"
-        problems.append(doc.problem((*place, "path"), text, "is not on this machine", todo))
-    return mapped
+    if mapped is not None:
+        return Value(mapped, kind)
+    if raw.get("mode") == "direct":
+        return Value(text, kind, direct=True)
+    if remote.can_be_fetched(text, kind):
+        return Value(remote.place_of(text), kind, remote=text)
+    problems.append(doc.problem((*place, "path"), text, "is not on this machine", remote.todo(text, place[-1])))
+    return Value(None, kind)
 
 
 def _literal_type(raw: Any) -> str:
