@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import Problem, nearest
-from runtime.local.document import Document
-from runtime.local.expression import harm, placeholders
+from runtime.local.document import Document, Place
+from runtime.local.expression import BINDING, harm, placeholders
 from runtime.local.graph import DATA_TYPES, FromStep, Step, Value
 from runtime.local.plan import code_folder
 
@@ -20,7 +20,7 @@ from runtime.local.plan import code_folder
 VALUE_BYTES = 100_000
 LITERAL_TYPES = {"string", "integer", "number", "boolean"}
 _PATTERNS = {
-    "integer": re.compile(r"[+-]?\d+"),
+    "integer": re.compile(r"[+-]?\d+(\.0*)?"),
     "number": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
     "boolean": re.compile(r"true|false", re.IGNORECASE),
 }
@@ -42,20 +42,19 @@ def component(doc: Document) -> list[Problem]:
     """What is wrong with a command component by itself."""
     data = doc.data
     problems = [
-        doc.problem((key,), None, "is missing", f"add `{key}:`")
+        doc.problem((key,), None, "is missing", f"add `{key}:`", "missing-key")
         for key in ("command", "environment")
         if not data.get(key)
     ]
-    problems += _code(doc)
+    problems += code(doc)
     inputs, outputs = data.get("inputs") or {}, data.get("outputs") or {}
     for name, port in inputs.items():
-        problems += _declaration(doc, name, port or {})
-    for parts, _, inside in placeholders(str(data.get("command", ""))):
-        problems += _placeholder(doc, parts, inside, inputs, outputs)
-    return problems
+        problems += declaration(doc, ("inputs", name), port or {})
+    return problems + command(doc, ("command",), inputs, outputs)
 
 
-def _code(doc: Document) -> list[Problem]:
+def code(doc: Document) -> list[Problem]:
+    """What is wrong with the `code` of a component that is to run here."""
     folder, place = code_folder(doc), ("code",)
     if folder is None or folder.is_dir():
         return []
@@ -64,46 +63,70 @@ def _code(doc: Document) -> list[Problem]:
         what = "is not on this machine", "name a local folder"
     else:
         what = "is not a folder" if folder.exists() else "does not exist", "name a folder, relative to this file"
-    return [doc.problem(place, text, *what)]
+    return [doc.problem(place, text, *what, "missing-code")]
 
 
-def _declaration(doc: Document, name: str, port: Mapping[str, Any]) -> list[Problem]:
-    place, kind = ("inputs", name), port.get("type")
-    if kind not in DATA_TYPES | LITERAL_TYPES:
-        return [doc.problem((*place, "type"), kind, "is not a type", nearest(str(kind), DATA_TYPES | LITERAL_TYPES))]
+def declaration(doc: Document, place: Place, port: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the declaration of an input."""
+    kind, known = port.get("type"), DATA_TYPES | LITERAL_TYPES
+    if kind not in known:
+        wrong = "is missing" if kind is None else "is not a type"
+        return [doc.problem((*place, "type"), kind, wrong, nearest(str(kind), known), "bad-port-type")]
     for key in ("min", "max"):
         if port.get(key) is not None and _bound(port, key) is None:
-            return [doc.problem((*place, key), port[key], "is not a number", "write a number")]
+            return [doc.problem((*place, key), port[key], "is not a number", "write a number", "bad-constraint")]
+    low, high = _bound(port, "min"), _bound(port, "max")
+    if low is not None and high is not None and low > high:
+        todo = "exchange the two"
+        return [doc.problem((*place, "min"), port["min"], f"is above the maximum {port['max']}", todo, "bad-constraint")]
     if port.get("default") is not None and kind in LITERAL_TYPES:
-        wrong = literal(port["default"], port)
-        return [doc.problem((*place, "default"), port["default"], *wrong)] if wrong else []
+        wrong_default = literal(port["default"], port)
+        where = (*place, "default")
+        return [doc.problem(where, port["default"], *wrong_default, "bad-default")] if wrong_default else []
     return []
 
 
+def command(doc: Document, place: Place, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the `${{...}}` of the command at `place`."""
+    data: Any = doc.data
+    for key in place:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    text = str(data or "")
+    found = (_placeholder(parts, inside, inputs, outputs) for parts, _, inside in placeholders(text))
+    problems = []
+    for (parts, _, _), wrong in zip(placeholders(text), found, strict=True):
+        if wrong:
+            shown = "${{" + ".".join(parts) + "}}"
+            problems.append(doc.problem(place, shown, *wrong, _written(text, parts)))
+    return problems
+
+
+def _written(command: str, parts: tuple[str, ...]) -> str:
+    """The placeholder as it stands in the command, with the spaces that it has there."""
+    return next((m[0] for m in BINDING.finditer(command) if tuple(m[1].split(".")) == parts), "")
+
+
 def _placeholder(
-    doc: Document, parts: tuple[str, ...], inside: bool, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-) -> list[Problem]:
+    parts: tuple[str, ...], inside: bool, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+) -> tuple[str, str, str] | None:
+    """What is wrong with one placeholder of a command, what to do, and the rule."""
     text = "${{" + ".".join(parts) + "}}"
-    match parts:
-        case ("inputs", name) if name in inputs:
-            optional = bool((inputs[name] or {}).get("optional"))
-            if optional and not inside:
-                return [
-                    doc.problem(
-                        ("command",), text, "is optional but stands outside $[[ ]]", f"write $[[--{name} {text}]]"
-                    )
-                ]
-            if inside and not optional:
-                return [doc.problem(("command",), text, "is required but stands inside $[[ ]]", "remove the brackets")]
-            return []
-        case ("outputs", name) if name in outputs:
-            return []
-        case ("inputs" | "outputs", name):
-            known = inputs if parts[0] == "inputs" else outputs
-            return [doc.problem(("command",), text, f"{parts[0]} has no {name!r}", nearest(name, known))]
-    return [
-        doc.problem(("command",), text, "is no placeholder of a command", "write ${{inputs.NAME}} or ${{outputs.NAME}}")
-    ]
+    if parts[0] not in ("inputs", "outputs") or len(parts) < 2:
+        return "is no placeholder of a command", "write ${{inputs.NAME}} or ${{outputs.NAME}}", "unknown-placeholder"
+    known = inputs if parts[0] == "inputs" else outputs
+    name = ".".join(parts[1:])
+    if name not in known:
+        if len(parts) > 2 and parts[1] in known and parts[2:] == ("path",):
+            return None
+        return f"{parts[0]} has no {name!r}", nearest(name, known), "unknown-placeholder"
+    port = known[name] if isinstance(known[name], Mapping) else {}
+    if parts[0] == "outputs":
+        return None
+    if port.get("optional") is True and port.get("default") is None and not inside:
+        return "is optional but stands outside $[[ ]]", f"write $[[--{name} {text}]]", "optional-outside"
+    if inside and port.get("optional") is not True:
+        return "is required but stands inside $[[ ]]", "remove the brackets", "required-inside"
+    return None
 
 
 def bindings(step: Step, graph: Mapping[str, Step]) -> list[Problem]:
@@ -132,7 +155,7 @@ def _edge(step: Step, name: str, kind: str, source: FromStep, graph: Mapping[str
         todo = nearest(source.port, outputs)
         return [step.pipeline.problem(step.place(name), source.port, f"step {source.step!r} has no such output", todo)]
     given = str((outputs[source.port] or {}).get("type", "uri_folder"))
-    if given == kind or (kind in DATA_TYPES and _is_folder(given) == _is_folder(kind)):
+    if fits(given, kind):
         return []
     what = f"is a {given} of step {source.step!r}, and this input takes a {kind}"
     return [
@@ -140,8 +163,11 @@ def _edge(step: Step, name: str, kind: str, source: FromStep, graph: Mapping[str
     ]
 
 
-def _is_folder(kind: str) -> bool:
-    return kind != "uri_file"
+def fits(given: str, wanted: str) -> bool:
+    """Whether an output of the type `given` can be bound to an input of the type `wanted`: a file is no folder."""
+    if given in DATA_TYPES and wanted in DATA_TYPES:
+        return (given == "uri_file") == (wanted == "uri_file")
+    return given == wanted
 
 
 def _value(step: Step, name: str, port: Mapping[str, Any], source: Value) -> list[Problem]:
