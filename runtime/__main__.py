@@ -49,6 +49,10 @@ def build_parser() -> argparse.ArgumentParser:
         "images", help="NGC images: list, check, bump, lock, build, push", prefix_chars="\0", add_help=False
     )
     images.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
+    check = commands.add_parser(
+        "check", help="find what is wrong with AzureML YAML, without Azure", prefix_chars="\0", add_help=False
+    )
+    check.add_argument("words", nargs=argparse.REMAINDER, metavar="FILE|FOLDER ...")
     azureml = commands.add_parser(
         "azureml", help="Azure Machine Learning: publish, submit, deploy", prefix_chars="\0", add_help=False
     )
@@ -209,6 +213,12 @@ def _images(arguments: argparse.Namespace) -> int:
     return images_command.main(arguments.words, repository_root())
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from runtime.check import cli
+
+    return cli.main(arguments.words)
+
+
 def _azureml(arguments: argparse.Namespace) -> int:
     from runtime.azureml import cli
 
@@ -224,6 +234,7 @@ _HANDLERS = {
     "specs": _specs,
     "tao": _tao,
     "images": _images,
+    "check": _check,
     "azureml": _azureml,
     "doctor": _doctor,
 }

@@ -1,0 +1,65 @@
+"""The `key=value` words that a script of Hydra's takes: the keys of its configuration file, read as YAML."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# `+key` adds, `++key` sets or adds, `~key` removes; only a plain `key=value` has to be there before.
+# Source: hydra.cc/docs/advanced/override_grammar/basic
+_WORD = re.compile(r"(?P<key>[A-Za-z_][\w.\-/]*)=")
+
+
+def keys(tree: ast.Module, script: Path) -> dict[str, Any] | None:
+    """The configuration of a script with `@hydra.main(config_path=..., config_name=...)`; None when it is not known."""
+    found = [
+        decorator
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) in ("hydra.main", "main")
+    ]
+    if len(found) != 1 or "ConfigStore" in ast.unparse(tree):
+        return None
+    words = {k.arg: k.value.value for k in found[0].keywords if isinstance(k.value, ast.Constant)}
+    folder, name = words.get("config_path"), words.get("config_name")
+    if not isinstance(folder, str) or not isinstance(name, str):
+        return None
+    path = script.parent / folder / (name if name.endswith(".yaml") else f"{name}.yaml")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return None
+    return _with_defaults(data) if isinstance(data, dict) else None
+
+
+def _with_defaults(data: dict[str, Any]) -> dict[str, Any] | None:
+    """The keys with the groups of the defaults list, whose own keys are not looked into; None where all is open."""
+    for entry in data.pop("defaults", None) or ():
+        if entry == "_self_":
+            continue
+        if not isinstance(entry, dict):
+            return None
+        for group in entry:
+            name = str(group).removeprefix("override ").removeprefix("optional ")
+            data[name.partition("@")[0].replace("/", ".").partition(".")[0]] = None
+    return data
+
+
+def unknown(config: dict[str, Any], word: str) -> str | None:
+    """The key of `key=value` when the configuration does not have it."""
+    match = _WORD.match(word)
+    if match is None or match["key"].startswith("hydra") or "/" in match["key"]:
+        return None
+    data: Any = config
+    for part in match["key"].split("."):
+        if not isinstance(data, dict):
+            return None
+        if part not in data:
+            return match["key"]
+        data = data[part]
+    return None

@@ -1,0 +1,168 @@
+"""What is wrong with a pipeline: what its steps are given, and what they refer to.
+
+The document is looked at as it stands, one level at a time: a nested pipeline is a file, or a part, of its own.
+"""
+
+from __future__ import annotations
+
+import graphlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runtime.check import interface, keys
+from runtime.check.interface import Interface
+from runtime.check.ports import mapping
+from runtime.check.tree import Tree
+from runtime.check.types import mismatch
+from runtime.errors import Problem, nearest
+from runtime.local.document import Document, Place
+from runtime.local.expression import BINDING
+
+# What else AzureML replaces in a pipeline. Source: concept-expressions; reference-yaml-core-syntax.
+_OTHER = re.compile(r"name|default_datastore|output_name|search_space\..*|parent\.(name|compute|default_datastore)")
+
+
+class Pipeline:
+    """One pipeline document while it is checked: its steps' interfaces, and the problems found so far."""
+
+    def __init__(self, doc: Document, tree: Tree) -> None:
+        self.doc, self.problems = doc, list[Problem]()
+        self.inputs, self.outputs = mapping(doc.data, "inputs"), mapping(doc.data, "outputs")
+        self.jobs = {str(name): job for name, job in mapping(doc.data, "jobs").items() if isinstance(job, Mapping)}
+        self.steps = {
+            name: interface.of_step(doc, ("jobs", name), job, tree, self.problems) for name, job in self.jobs.items()
+        }
+
+    def say(self, place: Place, value: object, wrong: str, todo: str, rule: str) -> None:
+        """Add a problem at a place of the document."""
+        at = value if isinstance(value, str) else ""
+        self.problems.append(self.doc.problem(place, value, wrong, todo, rule, at))
+
+
+def of(doc: Document, tree: Tree) -> tuple[list[Problem], dict[str, Interface]]:
+    """What is wrong with the graph of a pipeline, and what its steps take and give."""
+    pipeline = Pipeline(doc, tree)
+    for name, job in mapping(doc.data, "jobs").items():
+        if not isinstance(job, Mapping):
+            pipeline.say(("jobs", str(name)), job, "is not a mapping", "write the step's keys below it", "wrong-shape")
+    for name, step in pipeline.steps.items():
+        if step.known:
+            _inputs(pipeline, name, step)
+            _outputs(pipeline, name, step)
+    _references(pipeline)
+    _unwritten(pipeline)
+    _cycle(pipeline)
+    return pipeline.problems, pipeline.steps
+
+
+def _inputs(pipeline: Pipeline, name: str, step: Interface) -> None:
+    given = mapping(pipeline.jobs[name], "inputs")
+    for port, raw in given.items():
+        place = ("jobs", name, "inputs", str(port))
+        if keys.templated(port):
+            return
+        if step.own and port not in step.inputs:
+            if port not in step.searched:
+                todo = nearest(str(port), step.inputs)
+                pipeline.problems.append(
+                    pipeline.doc.problem(place, raw, f"{step.name} has no such input", todo, "unknown-input")
+                )
+            continue
+        if raw == "":
+            pipeline.say(place, raw, "is empty, and AzureML takes no empty text", "remove it", "empty-value")
+            continue
+        declared = step.inputs[port]
+        if step.own and isinstance(declared, Mapping) and raw is not None:
+            wrong = mismatch(pipeline.inputs, pipeline.steps, raw, declared)
+            if wrong:
+                pipeline.problems.append(pipeline.doc.problem(place, raw, *wrong))
+    for port, declared in step.inputs.items() if step.own else ():
+        required = isinstance(declared, Mapping) and not declared.get("optional") and declared.get("default") is None
+        if required and given.get(port) is None and port not in step.searched and not keys.templated(port):
+            place = ("jobs", name, "inputs", str(port))
+            todo = f"add `{port}:` below `inputs:`"
+            wrong = f"is required by {step.name} and not bound"
+            pipeline.problems.append(pipeline.doc.problem(place, None, wrong, todo, "missing-input"))
+
+
+def _outputs(pipeline: Pipeline, name: str, step: Interface) -> None:
+    for port, raw in mapping(pipeline.jobs[name], "outputs").items():
+        if step.own and port not in step.outputs and not keys.templated(port):
+            place = ("jobs", name, "outputs", str(port))
+            todo = nearest(str(port), step.outputs)
+            wrong = f"{step.name} has no such output"
+            pipeline.problems.append(pipeline.doc.problem(place, raw, wrong, todo, "unknown-output"))
+
+
+def _bindings(pipeline: Pipeline) -> Iterator[tuple[Place, str, tuple[str, ...]]]:
+    """Each `${{...}}` of the document that the pipeline itself replaces: place, text, parts."""
+    for place, value in pipeline.doc.scalars():
+        step = place[:1] == ("jobs",) and len(place) > 2
+        # A command, and a component written here, have names of their own.
+        own = step and (place[2] in ("command", "component", "trial", "jobs", "task") or place[-1] == "command")
+        if isinstance(value, str) and not own and keys.FREE.isdisjoint(place):
+            for match in BINDING.finditer(value):
+                yield place, match[0], tuple(match[1].split("."))
+
+
+def _references(pipeline: Pipeline) -> None:
+    for place, text, parts in _bindings(pipeline):
+        match parts:
+            case ("parent", "inputs", *rest) if rest:
+                _known(pipeline, place, text, ".".join(rest), "input")
+            case ("parent", "outputs", *rest) if rest:
+                _known(pipeline, place, text, ".".join(rest), "output")
+            case ("parent", "jobs", job, ("inputs" | "outputs") as side, *rest) if rest:
+                _of_step(pipeline, place, text, job, side, ".".join(rest))
+            case _ if place[:1] == ("jobs",) and place[2:3] == ("inputs",) and not _OTHER.fullmatch(".".join(parts)):
+                todo = "write ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
+                pipeline.say(place, text, "is not a binding that a pipeline has", todo, "unknown-binding")
+
+
+def _known(pipeline: Pipeline, place: Place, text: str, name: str, side: str) -> None:
+    known = pipeline.inputs if side == "input" else pipeline.outputs
+    if name not in known and name.partition(".")[0] not in known and not keys.templated("".join(map(str, known))):
+        pipeline.say(place, text, f"the pipeline has no {side} {name!r}", nearest(name, known), f"unknown-{side}")
+
+
+def _of_step(pipeline: Pipeline, place: Place, text: str, job: str, side: str, port: str) -> None:
+    if job not in pipeline.jobs:
+        if not any(keys.templated(name) for name in pipeline.jobs):
+            todo = nearest(job, pipeline.jobs)
+            pipeline.say(place, text, f"there is no step {job!r}", todo, "unknown-step")
+        return
+    step = pipeline.steps[job]
+    known = step.inputs if side == "inputs" else step.outputs
+    if step.known and port not in known and port not in mapping(pipeline.jobs[job], side):
+        rule, what = f"unknown-{side[:-1]}", side[:-1]
+        pipeline.say(place, text, f"step {job!r} has no {what} {port!r}", nearest(port, known), rule)
+
+
+def _unwritten(pipeline: Pipeline) -> None:
+    bound = {".".join(parts[2:]) for _, _, parts in _bindings(pipeline) if parts[:2] == ("parent", "outputs")}
+    for name in pipeline.outputs:
+        if name not in bound and not keys.templated(name) and pipeline.jobs:
+            todo = "bind it below a step's `outputs:`, as ${{parent.outputs." + str(name) + "}}"
+            place = ("outputs", str(name))
+            pipeline.problems.append(
+                pipeline.doc.problem(place, None, "is written by no step", todo, "unwritten-output")
+            )
+
+
+def _cycle(pipeline: Pipeline) -> None:
+    needs: dict[str, set[str]] = {name: set() for name in pipeline.jobs}
+    for place, _, parts in _bindings(pipeline):
+        if place[:1] == ("jobs",) and parts[:2] == ("parent", "jobs") and parts[3:4] == ("outputs",):
+            if place[1] in needs and parts[2] in needs:
+                needs[place[1]].add(parts[2])
+    try:
+        list(graphlib.TopologicalSorter({name: sorted(found) for name, found in needs.items()}).static_order())
+    except graphlib.CycleError as error:
+        circle = list(reversed(error.args[1]))
+        wrong = "is a circle: each step waits for another"
+        pipeline.problems.append(
+            pipeline.doc.problem(("jobs", circle[0]), " -> ".join(circle), wrong, "unbind one", "cycle")
+        )
+
+

@@ -1,0 +1,173 @@
+"""All findings of a tree, in the order of its files and lines."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.check import keys, kinds, machine, paths, pipeline, ports, script
+from runtime.check.ports import mapping
+from runtime.check.rules import RULES
+from runtime.check.tree import File, Tree
+from runtime.errors import Problem, nearest
+from runtime.local.document import Document, shown
+
+_IGNORE = re.compile(r"#\s*ngcrun:\s*ignore\[([^\]]*)\]")
+_LONGEST = 100  # characters of a value in a line
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One finding: where, which rule, what is wrong there and what to do."""
+
+    path: str
+    line: int
+    column: int
+    rule: str
+    place: str
+    message: str
+    hint: str
+
+    @property
+    def severity(self) -> str:
+        """error, warning or note."""
+        return RULES[self.rule].severity
+
+    def text(self) -> str:
+        """The finding as one line."""
+        return f"{self.path}:{self.line}:{self.column}: {self.severity}[{self.rule}]: {self.message}; {self.hint}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The findings, and what was looked at."""
+
+    findings: tuple[Finding, ...]
+    files: int
+    skipped: int
+
+    def count(self, severity: str) -> int:
+        """How many findings are that severe."""
+        return Counter(finding.severity for finding in self.findings)[severity]
+
+
+def check(words: Iterable[Path], references: Mapping[str, Path] | None = None) -> Report:
+    """Check files and folders; `references` are local files for components of a registry or workspace."""
+    tree = Tree(references or {})
+    tree.add(words)
+    found: list[Finding] = [_finding(path, problem) for path, problem in tree.problems]
+    done: set[Path] = set()
+    while len(done) < len(tree.files):  # a pipeline can bring in files that it names
+        for path, file in list(tree.files.items()):
+            if path not in done:
+                done.add(path)
+                found += _of_file(file, tree)
+    for first, second in tree.twins():
+        name, wrong = second.doc.data["name"], f"has the version of {shown(first.path)}, too"
+        todo = "give one of them another version"
+        found.append(_finding(second.path, second.doc.problem(("name",), name, wrong, todo, "same-asset")))
+    return Report(tuple(sorted(set(found))), len(tree.files), tree.skipped)
+
+
+def _of_file(file: File, tree: Tree) -> list[Finding]:
+    if file.kind not in kinds.KNOWN:
+        todo = "it may be right on AzureML"
+        problem = file.doc.problem((), file.kind, "is a kind of file that is not looked into", todo, "not-looked-into")
+        return [_finding(file.path, problem)]
+    problems = [*keys.of(file.doc, file.kind), *paths.of(file.doc, file.kind)]
+    problems += _of_kind(file.doc, file.kind, tree) + machine.retired(file.doc)
+    return list(_not_ignored(file, [_finding(file.path, problem) for problem in problems]))
+
+
+def _of_kind(doc: Document, kind: str, tree: Tree) -> list[Problem]:
+    """What depends on the kind."""
+    inputs, outputs = mapping(doc.data, "inputs"), mapping(doc.data, "outputs")
+    if kind in kinds.COMPONENTS:
+        problems = [*ports.declared(doc), *ports.unused(doc, kind)]
+    elif kind in ("commandJob", "pipelineJob", "sweepJob"):
+        named = [((side, str(n)), n) for side in ("inputs", "outputs") for n in mapping(doc.data, side)]
+        problems = [p for place, name in named for p in ports.names(doc, place, name)] + ports.unused(doc, kind)
+    else:
+        return machine.of(doc, tree, {})
+    if kind in ("commandComponent", "commandJob"):
+        problems += [*ports.command(doc, ("command",), inputs, outputs), *script.of(doc, ("command",), doc.data)]
+        problems += machine.of(doc, tree, {})
+    elif kind == "sweepJob":
+        problems += _sweep(doc, inputs, outputs)
+    else:
+        problems += _of_pipeline(doc, tree)
+    return problems
+
+
+def _sweep(doc: Document, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> list[Problem]:
+    searched = {f"search_space.{name}" for name in mapping(doc.data, "search_space")}
+    problems = ports.command(doc, ("trial", "command"), inputs, outputs)
+    known = [p for p in problems if isinstance(p.value, str) and p.value.strip("${} ") in searched]
+    trial = mapping(doc.data, "trial")
+    return [p for p in problems if p not in known] + script.of(doc, ("trial", "command"), trial)
+
+
+def _of_pipeline(doc: Document, tree: Tree) -> list[Problem]:
+    problems, steps = pipeline.of(doc, tree)
+    problems += machine.of(doc, tree, steps)
+    for name, job in mapping(doc.data, "jobs").items():
+        place = ("jobs", str(name))
+        if not isinstance(job, Mapping):
+            continue
+        problems += keys.shape(doc, place, job)
+        if job.get("type", "command") in ("command", "pipeline", "sweep"):
+            problems += keys.unknown(doc, place, job, "step") + _inside(doc, str(name), job, tree)
+    return problems
+
+
+def _inside(doc: Document, name: str, job: Mapping[str, Any], tree: Tree) -> list[Problem]:
+    """What is wrong with a command or a component that stands in the step itself."""
+    for key in ("component", "trial"):
+        inner = mapping(job, key)
+        if inner and "jobs" in inner:
+            return _of_kind(doc.part(("jobs", name, key)), "pipelineComponent", tree)
+        if "command" in inner and (key == "component" or "inputs" in inner):
+            return _of_kind(doc.part(("jobs", name, key)), "commandComponent", tree)
+    if "command" in job and job.get("type", "command") == "command":
+        part = doc.part(("jobs", name))
+        inputs, outputs = mapping(job, "inputs"), mapping(job, "outputs")
+        return [*ports.command(part, ("command",), inputs, outputs), *script.of(part, ("command",), job)]
+    return []
+
+
+def _finding(path: Path, problem: Problem) -> Finding:
+    spot = problem.spot
+    where, line, column = (spot.place, spot.line, spot.column) if spot else (problem.port, 1, 1)
+    rule = spot.rule if spot and spot.rule else "not-yaml"
+    value = "" if problem.value is None or isinstance(problem.value, Mapping | list) else f"={_short(problem)}"
+    message = f"{where}{value}: {problem.wrong}" if where else f"{problem.wrong}"
+    return Finding(shown(path), line, column, rule, where, message, problem.todo)
+
+
+def _short(problem: Problem) -> str:
+    text = problem.shown()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
+
+
+def _not_ignored(file: File, found: list[Finding]) -> Iterator[Finding]:
+    """Those that no comment on their line silences; and the comments that name no rule."""
+    silenced: dict[int, set[str]] = {}
+    for number, line in enumerate(file.doc.source, 1):
+        match = _IGNORE.search(line)
+        if match is None:
+            continue
+        silenced[number] = {word.strip() for word in match[1].split(",")}
+        for word in sorted(silenced[number] - RULES.keys()):
+            problem = file.doc.problem((), word, "is no rule of ngcrun check", _rule(word), "unknown-rule")
+            moved = keys.moved(problem, number, match.start() + 1)
+            yield _finding(file.path, Problem(moved.port, word, f"{word!r} {moved.wrong}", moved.todo, moved.spot))
+    yield from (f for f in found if f.rule not in silenced.get(f.line, ()))
+
+
+def _rule(word: str) -> str:
+    close = nearest(word, RULES).partition("? ")
+    return f"{close[0]}?" if close[1] else "see docs/check.md for the rules"
