@@ -10,7 +10,7 @@ from typing import Any
 from runtime.check import keys, kinds
 from runtime.check.ports import mapping
 from runtime.check.tree import File, Tree, named_by
-from runtime.errors import BadInput, Problem, nearest
+from runtime.errors import BadInput, Problem
 from runtime.local.document import Document, Place, shown
 
 _TYPES = ("command", "pipeline", "sweep")
@@ -118,7 +118,7 @@ def _local(doc: Document, place: Place, text: str, path: Path, tree: Tree, probl
     if isinstance(found, BadInput):
         first = found.problems[0]
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        todo = nearest(path.name, beside) if not path.exists() and beside else first.todo
+        todo = keys.choice(path.name, beside) if not path.exists() and beside else first.todo
         problems.append(doc.problem(place, text, first.wrong, todo, "missing-component"))
         return None
     if found.kind.endswith("Job") or found.kind in kinds.KNOWN and found.kind not in kinds.COMPONENTS:

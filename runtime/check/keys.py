@@ -30,7 +30,13 @@ _FAMILY = {"commandComponent": "component", "pipelineComponent": "component", "a
 _FAMILY |= {kind: "asset" for kind in ("environment", "data", "model")}
 _FAMILY |= {f"{who}OnlineEndpoint": "endpoint" for who in ("managed", "kubernetes")}
 # Free text, or somebody else's keys: nothing is looked for in them.
-FREE = frozenset("description tags properties display_name comment flavors".split())
+FREE = frozenset("description tags properties display_name comment flavors system_metadata".split())
+# Values of inputs may be <patterns> of the user's own; these words, or those of the input's name, make a placeholder.
+_TO_FILL = frozenset(
+    "your my enter fill filled insert name registry workspace subscription resource group cluster compute endpoint "
+    "version number path url uri id key secret account container".split()
+)
+_VALUES = frozenset("inputs default enum".split())
 _PLACEHOLDER = re.compile(r"<[A-Za-z][A-Za-z0-9_.-]*>")
 _WHOLE = re.compile(r"<[A-Za-z][\w .'-]*>")
 _TYPO = re.compile(
@@ -120,7 +126,10 @@ def _names(doc: Document, kind: str) -> list[Problem]:
 
 def _unfinished(doc: Document, place: Place, value: str) -> list[Problem]:
     whole = _WHOLE.fullmatch(value.strip())
-    found = [whole[0]] if whole else _PLACEHOLDER.findall(value)
+    found = [whole[0]] if whole else [] if "</" in value else _PLACEHOLDER.findall(value)
+    if not _VALUES.isdisjoint(place):
+        words = set(re.split(r"[\W_]+", whole[0].lower())) if whole else set()
+        found = found if words & (_TO_FILL | set(place[-1].lower().split("_"))) else []
     problems = [
         doc.problem(place, text, "was not filled in", "write the value in its place", "placeholder", text)
         for text in dict.fromkeys(found)
@@ -130,6 +139,16 @@ def _unfinished(doc: Document, place: Place, value: str) -> list[Problem]:
         todo = "write ${{" + name + "}}"
         problems.append(doc.problem(place, match[0], "is not replaced by AzureML", todo, "binding-typo", match[0]))
     return problems
+
+
+def choice(word: str, known: Iterable[str]) -> str:
+    """What to write instead of an unknown `word`: the nearest, and all when they are few."""
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    few = f"known: {', '.join(sorted(names))}" if 0 < len(names) <= 12 else ""
+    if close:
+        return f"did you mean {close[0]!r}?" + (f" {few}" if few else "")
+    return few or ("name another" if names else "there is none")
 
 
 def templated(text: object) -> bool:

@@ -37,13 +37,21 @@ def kind_of(data: Mapping[Any, Any]) -> str | None:
             return None
         stem = _STEM.search(schema)
         name = stem[1][0].lower() + stem[1][1:] if stem else schema
-        return name if "componentsdk" not in schema else f"componentsdk {name}"
+        return f"componentsdk {name}" if "componentsdk" in schema else _by_type(name, data.get("type"))
     kind = data.get("type")
     if kind == "pipeline" and isinstance(data.get("jobs"), Mapping):
         return "pipelineJob" if _is_job(data) else "pipelineComponent"
     if kind == "command" and isinstance(data.get("command"), str) and "environment" in data:
         return "commandJob" if _is_job(data) else "commandComponent"
     return None
+
+
+def _by_type(name: str, kind: object) -> str:
+    """What `type:` says; azure-ai-ml goes by that, and not by the schema, for components and jobs."""
+    for family in ("Component", "Job"):
+        if name in (f"command{family}", f"pipeline{family}") and isinstance(kind, str):
+            return f"{kind}{family}"
+    return name
 
 
 def _is_job(data: Mapping[Any, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +34,8 @@ class Options:
 def read(path: Path) -> ast.Module | None:
     """The syntax tree of a script; None for one that cannot be read."""
     try:
-        return ast.parse(path.read_bytes())
+        with warnings.catch_warnings(action="ignore"):  # of an invalid escape, and the like
+            return ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

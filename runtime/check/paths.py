@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.check import keys
 from runtime.check.ports import mapping
-from runtime.errors import Problem, nearest
+from runtime.errors import Problem
 from runtime.local.document import Document, Place
 
 
@@ -28,7 +28,8 @@ def of(doc: Document, kind: str) -> list[Problem]:
         path = local(doc, text)
         if path is not None and not path.exists():
             there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            todo = nearest(path.name, there) if 0 < len(there) <= 20 else "name a path, relative to this file"
+            close = keys.choice(path.name, there) if there else ""
+            todo = close if close.startswith("did") else "name a path, relative to this file"
             problems.append(doc.problem(place, text, "does not exist", todo, rule, text))
     return problems + _scoring(doc)
 
@@ -84,6 +85,6 @@ def _scoring(doc: Document) -> list[Problem]:
     folder, script = local(doc, configuration.get("code")), configuration.get("scoring_script")
     if folder is None or not folder.is_dir() or not isinstance(script, str) or (folder / script).is_file():
         return []
-    todo = nearest(script, [p.name for p in folder.rglob("*.py")])
+    todo = keys.choice(script, [p.name for p in folder.rglob("*.py")])
     place = ("code_configuration", "scoring_script")
     return [doc.problem(place, script, "is not in the code folder", todo, "missing-script")]

@@ -15,7 +15,7 @@ from runtime.check.interface import Interface
 from runtime.check.ports import mapping
 from runtime.check.tree import Tree
 from runtime.check.types import mismatch
-from runtime.errors import Problem, nearest
+from runtime.errors import Problem
 from runtime.local.document import Document, Place
 from runtime.local.expression import BINDING
 
@@ -58,17 +58,15 @@ def of(doc: Document, tree: Tree) -> tuple[list[Problem], dict[str, Interface]]:
 
 def _inputs(pipeline: Pipeline, name: str, step: Interface) -> None:
     given = mapping(pipeline.jobs[name], "inputs")
-    for port, raw in given.items():
-        place = ("jobs", name, "inputs", str(port))
-        if keys.templated(port):
+    bound = set()
+    for written, raw in given.items():
+        place = ("jobs", name, "inputs", str(written))
+        if keys.templated(written):
             return
-        if step.own and port not in step.inputs:
-            if port not in step.searched:
-                todo = nearest(str(port), step.inputs)
-                pipeline.problems.append(
-                    pipeline.doc.problem(place, raw, f"{step.name} has no such input", todo, "unknown-input")
-                )
+        port = _port(pipeline, place, step, raw) if step.own and written not in step.searched else written
+        if port is None or port in step.searched:
             continue
+        bound |= {port} if raw is not None else set()
         if raw == "":
             pipeline.say(place, raw, "is empty, and AzureML takes no empty text", "remove it", "empty-value")
             continue
@@ -79,20 +77,32 @@ def _inputs(pipeline: Pipeline, name: str, step: Interface) -> None:
                 pipeline.problems.append(pipeline.doc.problem(place, raw, *wrong))
     for port, declared in step.inputs.items() if step.own else ():
         required = isinstance(declared, Mapping) and not declared.get("optional") and declared.get("default") is None
-        if required and given.get(port) is None and port not in step.searched and not keys.templated(port):
+        if required and port not in bound | step.searched and not keys.templated(port):
             place = ("jobs", name, "inputs", str(port))
             todo = f"add `{port}:` below `inputs:`"
             wrong = f"is required by {step.name} and not bound"
             pipeline.problems.append(pipeline.doc.problem(place, None, wrong, todo, "missing-input"))
 
 
+def _port(pipeline: Pipeline, place: Place, step: Interface, raw: object) -> str | None:
+    """The step's own name of the port that `place` binds; None, with a problem, when it has none."""
+    written, side = place[-1], place[-2]
+    declared = step.inputs if side == "inputs" else step.outputs
+    if written in declared:
+        return written
+    same = next((str(name) for name in declared if str(name).lower() == written.lower()), None)
+    if same is not None:
+        wrong, todo, rule = f"{step.name} calls it {same}", f"write {same}", "port-case"
+    else:
+        wrong, todo, rule = f"{step.name} has no such {side[:-1]}", keys.choice(written, declared), f"unknown-{side[:-1]}"
+    pipeline.problems.append(pipeline.doc.problem(place, raw, wrong, todo, rule))
+    return same
+
+
 def _outputs(pipeline: Pipeline, name: str, step: Interface) -> None:
     for port, raw in mapping(pipeline.jobs[name], "outputs").items():
-        if step.own and port not in step.outputs and not keys.templated(port):
-            place = ("jobs", name, "outputs", str(port))
-            todo = nearest(str(port), step.outputs)
-            wrong = f"{step.name} has no such output"
-            pipeline.problems.append(pipeline.doc.problem(place, raw, wrong, todo, "unknown-output"))
+        if step.own and not keys.templated(port):
+            _port(pipeline, ("jobs", name, "outputs", str(port)), step, raw)
 
 
 def _bindings(pipeline: Pipeline) -> Iterator[tuple[Place, str, tuple[str, ...]]]:
@@ -123,20 +133,20 @@ def _references(pipeline: Pipeline) -> None:
 def _known(pipeline: Pipeline, place: Place, text: str, name: str, side: str) -> None:
     known = pipeline.inputs if side == "input" else pipeline.outputs
     if name not in known and name.partition(".")[0] not in known and not keys.templated("".join(map(str, known))):
-        pipeline.say(place, text, f"the pipeline has no {side} {name!r}", nearest(name, known), f"unknown-{side}")
+        pipeline.say(place, text, f"the pipeline has no {side} {name!r}", keys.choice(name, known), f"unknown-{side}")
 
 
 def _of_step(pipeline: Pipeline, place: Place, text: str, job: str, side: str, port: str) -> None:
     if job not in pipeline.jobs:
         if not any(keys.templated(name) for name in pipeline.jobs):
-            todo = nearest(job, pipeline.jobs)
+            todo = keys.choice(job, pipeline.jobs)
             pipeline.say(place, text, f"there is no step {job!r}", todo, "unknown-step")
         return
     step = pipeline.steps[job]
     known = step.inputs if side == "inputs" else step.outputs
     if step.known and port not in known and port not in mapping(pipeline.jobs[job], side):
         rule, what = f"unknown-{side[:-1]}", side[:-1]
-        pipeline.say(place, text, f"step {job!r} has no {what} {port!r}", nearest(port, known), rule)
+        pipeline.say(place, text, f"step {job!r} has no {what} {port!r}", keys.choice(port, known), rule)
 
 
 def _unwritten(pipeline: Pipeline) -> None:

@@ -54,6 +54,8 @@ missing-input        error   a required input that is not bound | measured
 empty-value          error   an input that is bound to an empty text, which AzureML does not take | us
 bad-literal          error   a literal of another type, outside enum, or outside min and max | measured
 type-mismatch        error   an output or input of one type bound to an input of another | measured
+file-or-folder       warning a file given to an input that takes a folder, or the other way round | us: AzureML takes it, and the program gets what it did not ask for
+port-case            warning an input or output that differs in large and small letters only | us: azure-ai-ml refuses it for a local component, the service takes it
 unwritten-output     error   an output of the pipeline that no step writes | measured
 cycle                error   steps that wait for each other, or a pipeline that contains itself | measured
 missing-component    error   a component file that is not there, or is no component | sdk
@@ -61,7 +63,6 @@ version-not-here     warning a component that is in the tree, but in another ver
 missing-path         error   a local file or folder that is not there | measured
 retired-size         error   a VM size that Azure has retired | doc: runtime/azureml/conf/sizes.yaml
 image-on-size        error   an image that the GPU of the size cannot run | doc: runtime/azureml/conf/gpus.yaml
-same-asset           error   two files with one name and version | us
 unknown-rule         warning `# ngcrun: ignore[...]` of a rule that does not exist | us
 not-looked-into      note    a part that this program does not know, and that may be right | us
 """

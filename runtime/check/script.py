@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime.check import hydra, keys, options, paths, shell
 from runtime.check.shell import HOLE, Call
-from runtime.errors import Problem, nearest
+from runtime.errors import Problem
 from runtime.local.document import Document, Place
 from runtime.local.expression import BINDING
 
@@ -27,7 +27,7 @@ def of(doc: Document, place: Place, data: Mapping[str, Any]) -> list[Problem]:
             if not (more or call.module) and call.sure:
                 suffix = Path(call.script).suffix
                 there = [str(p.relative_to(folder)) for p in sorted(folder.rglob(f"*{suffix}"))[:200]]
-                todo = nearest(call.script, there)
+                todo = keys.choice(call.script, there)
                 wrong = "is not in the code folder"
                 problems.append(doc.problem(place, call.script, wrong, todo, "missing-script", call.script))
         elif not call.shell:
@@ -51,11 +51,10 @@ def _arguments(doc: Document, place: Place, text: str, call: Call, script: Path)
     config = hydra.keys(tree, script)
     if config is not None:
         words = [word for word in call.words if hydra.unknown(config, word)]
-        todo = nearest
         return [
             doc.problem(
                 place, word.replace(HOLE, "..."), f"{name} has no such key in its configuration",
-                todo(str(hydra.unknown(config, word)), config), "unknown-argument", word.partition("=")[0],
+                keys.choice(str(hydra.unknown(config, word)), config), "unknown-argument", word.partition("=")[0],
             )
             for word in words
         ]  # fmt: skip
@@ -65,7 +64,7 @@ def _arguments(doc: Document, place: Place, text: str, call: Call, script: Path)
     given = [word for word in call.words if re.match(r"--?[A-Za-z]", word)]
     problems = [
         doc.problem(
-            place, flag, f"{name} takes no such argument", nearest(flag, taken.names - {"-h", "--help"}),
+            place, flag, f"{name} takes no such argument", keys.choice(flag, taken.names - {"-h", "--help"}),
             "unknown-argument", flag,
         )
         for flag in dict.fromkeys(word.partition("=")[0] for word in given if not taken.takes(word) and HOLE not in word.partition("=")[0])

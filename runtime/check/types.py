@@ -43,7 +43,7 @@ def _literal(raw: Any, wanted: Mapping[str, Any], kind: str) -> Wrong | None:
         if kind in LITERAL_TYPES and "path" in raw:
             return f"is data, and this input takes a {kind}", "write a literal", "type-mismatch"
         if given in _TYPES and kind in DATA_TYPES and not fits(str(given), kind):
-            return f"is a {given}, and this input takes a {kind}", f"write `type: {kind}`", "type-mismatch"
+            return f"is a {given}, and this input takes a {kind}", f"write `type: {kind}`", _rule(str(given), kind)
         return None
     if kind in DATA_TYPES:
         if isinstance(raw, str) and (raw.startswith("azureml:") or "://" in raw):
@@ -71,7 +71,7 @@ def _from_input(declared: Any, name: str, wanted: Mapping[str, Any], kind: str) 
             return (f"is {value!r}, which {wrong[0]}", wrong[1], "bad-literal") if wrong else None
         return None
     todo = f"declare the pipeline's {name} as {kind}"
-    return f"is a {given} of the pipeline, and this input takes a {kind}", todo, "type-mismatch"
+    return f"is a {given} of the pipeline, and this input takes a {kind}", todo, _rule(str(given), kind)
 
 
 def _edge(step: Interface, job: str, port: str, kind: str) -> Wrong | None:
@@ -79,8 +79,14 @@ def _edge(step: Interface, job: str, port: str, kind: str) -> Wrong | None:
     given = declared.get("type", "uri_folder") if isinstance(declared, Mapping) else None
     if not step.known or given not in _TYPES or (not step.own and given is None) or _goes(str(given), kind):
         return None
+    if given in LITERAL_TYPES and kind == "uri_file":  # AzureML keeps a literal output in a file
+        return None
     todo = "bind an output of that type"
-    return f"is a {given} of step {job!r}, and this input takes a {kind}", todo, "type-mismatch"
+    return f"is a {given} of step {job!r}, and this input takes a {kind}", todo, _rule(str(given), kind)
+
+
+def _rule(given: str, kind: str) -> str:
+    return "file-or-folder" if {given, kind} <= DATA_TYPES else "type-mismatch"
 
 
 def _goes(given: str, kind: str) -> bool:

@@ -13,7 +13,7 @@ from runtime.check import keys, kinds, machine, paths, pipeline, ports, script
 from runtime.check.ports import mapping
 from runtime.check.rules import RULES
 from runtime.check.tree import File, Tree
-from runtime.errors import Problem, nearest
+from runtime.errors import Problem
 from runtime.local.document import Document, shown
 
 _IGNORE = re.compile(r"#\s*ngcrun:\s*ignore\[([^\]]*)\]")
@@ -66,10 +66,6 @@ def check(words: Iterable[Path], references: Mapping[str, Path] | None = None) -
             if path not in done:
                 done.add(path)
                 found += _of_file(file, tree)
-    for first, second in tree.twins():
-        name, wrong = second.doc.data["name"], f"has the version of {shown(first.path)}, too"
-        todo = "give one of them another version"
-        found.append(_finding(second.path, second.doc.problem(("name",), name, wrong, todo, "same-asset")))
     return Report(tuple(sorted(set(found))), len(tree.files), tree.skipped)
 
 
@@ -169,5 +165,5 @@ def _not_ignored(file: File, found: list[Finding]) -> Iterator[Finding]:
 
 
 def _rule(word: str) -> str:
-    close = nearest(word, RULES).partition("? ")
-    return f"{close[0]}?" if close[1] else "see docs/check.md for the rules"
+    close = keys.choice(word, RULES)
+    return close if close.startswith("did") else "`ngcrun check --rules` lists them"
