@@ -23,8 +23,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("text", "json", "sarif"), default="text")
     parser.add_argument("--strict", action="store_true", help="warnings count as errors for the exit status")
     parser.add_argument("--notes", action="store_true", help="also show what was not looked into")
-    parser.add_argument("--map", type=Path, metavar="FILE", help="YAML: reference to a registry or workspace: local file")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the report there; the screen gets the summary")
+    parser.add_argument(
+        "--map", type=Path, metavar="FILE", help="YAML: reference to a registry or workspace: local file"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the report there; the screen gets the summary"
+    )
     parser.add_argument("--rules", action="store_true", help="list the rules")
     return parser
 
@@ -66,9 +70,13 @@ def references(path: Path) -> dict[str, Path]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadInput.of("--map", str(path), f"cannot be read ({error})", "name a YAML file") from error
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise BadInput.of("--map", str(path), "maps no references to files", "write `azureml:NAME:VERSION: ./file.yaml`")
+        raise BadInput.of(
+            "--map", str(path), "maps no references to files", "write `azureml:NAME:VERSION: ./file.yaml`"
+        )
     found = {str(reference): path.parent / value for reference, value in data.items()}
     for reference, file in found.items():
         if not file.is_file():
-            raise BadInput.of("--map", reference, f"leads to {file}, which does not exist", "name a file beside the map")
+            raise BadInput.of(
+                "--map", reference, f"leads to {file}, which does not exist", "name a file beside the map"
+            )
     return found

@@ -48,7 +48,9 @@ def as_json(report: Report, seconds: float) -> str:
     ]  # fmt: skip
     counts = {plural: report.count(severity) for severity, plural in _PLURAL.items()}
     whole = {"version": SCHEMA_VERSION, "findings": findings, "counts": counts}
-    return json.dumps(whole | {"files": report.files, "skipped": report.skipped, "seconds": round(seconds, 3)}, indent=2)
+    return json.dumps(
+        whole | {"files": report.files, "skipped": report.skipped, "seconds": round(seconds, 3)}, indent=2
+    )
 
 
 def sarif(report: Report) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from runtime.check import kinds
 from runtime.errors import Problem
+from runtime.local.check import at
 from runtime.local.document import Document, Place
 from runtime.local.expression import BINDING
 
-_MAPPINGS = "inputs outputs jobs environment_variables resources limits settings tags build code_configuration".split()
+_MAPPINGS = frozenset(
+    ["inputs", "outputs", "jobs", "environment_variables", "resources", "limits", "settings", "tags", "build"]
+)
 _TEXTS = ("command", "name", "description", "display_name", "code")
-# Source of a component's: azure-ai-ml 1.35.2, PythonFuncNameStr; 255 and the reserved ones: reference-yaml-component-command.
+# Source of a component's: azure-ai-ml 1.35.2, PythonFuncNameStr; its length: reference-yaml-component-command.
 # Of the others: reference-yaml-environment, -data, -model; reference-yaml-endpoint-online; reference-yaml-compute-aml.
 _NAMES = {
     "component": (re.compile(r"[a-z][a-z\d_]{0,254}"), "begin with a small letter; use a-z, 0-9 and _"),
@@ -27,16 +29,19 @@ _NAMES = {
     "compute": (re.compile(r"[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]"), "use letters, digits and -, a letter first"),
 }
 _FAMILY = {"commandComponent": "component", "pipelineComponent": "component", "amlCompute": "compute"}
-_FAMILY |= {kind: "asset" for kind in ("environment", "data", "model")}
-_FAMILY |= {f"{who}OnlineEndpoint": "endpoint" for who in ("managed", "kubernetes")}
+_FAMILY |= dict.fromkeys(("environment", "data", "model"), "asset")
+_FAMILY |= dict.fromkeys(("managedOnlineEndpoint", "kubernetesOnlineEndpoint"), "endpoint")
 # Free text, or somebody else's keys: nothing is looked for in them.
-FREE = frozenset("description tags properties display_name comment flavors system_metadata".split())
+FREE = frozenset(["description", "tags", "properties", "display_name", "comment", "flavors", "system_metadata"])
 # Values of inputs may be <patterns> of the user's own; these words, or those of the input's name, make a placeholder.
 _TO_FILL = frozenset(
-    "your my enter fill filled insert name registry workspace subscription resource group cluster compute endpoint "
-    "version number path url uri id key secret account container".split()
+    [
+        *("your", "my", "enter", "fill", "filled", "insert", "name", "registry", "workspace", "subscription"),
+        *("resource", "group", "cluster", "compute", "endpoint", "version", "number", "path", "url", "uri", "id"),
+        *("key", "secret", "account", "container"),
+    ]
 )
-_VALUES = frozenset("inputs default enum".split())
+_VALUES = frozenset(["inputs", "default", "enum"])
 _PLACEHOLDER = re.compile(r"<[A-Za-z][A-Za-z0-9_.-]*>")
 _WHOLE = re.compile(r"<[A-Za-z][\w .'-]*>")
 _TYPO = re.compile(
@@ -53,7 +58,7 @@ def of(doc: Document, kind: str) -> list[Problem]:
         doc.problem(place, _last(doc, place), "is there twice, and the last one wins", "remove one", "duplicate-key")
         for place, _ in doc.twice
     ]
-    problems = [moved(problem, span.line, span.column) for problem, (_, span) in zip(problems, doc.twice, strict=True)]
+    problems = [at(problem, span.line, span.column) for problem, (_, span) in zip(problems, doc.twice, strict=True)]
     problems += unknown(doc, (), doc.data, kind) + shape(doc, (), doc.data) + _missing(doc, kind) + _names(doc, kind)
     for place, value in doc.scalars():
         if isinstance(value, str) and FREE.isdisjoint(place):
@@ -101,7 +106,9 @@ def shape(doc: Document, place: Place, data: Any) -> list[Problem]:
 
 def _missing(doc: Document, kind: str) -> list[Problem]:
     return [
-        doc.problem((choice[0],), None, "is missing", f"add `{'` or `'.join(f'{key}:' for key in choice)}`", "missing-key")
+        doc.problem(
+            (choice[0],), None, "is missing", f"add `{'` or `'.join(f'{key}:' for key in choice)}`", "missing-key"
+        )
         for choice in kinds.required(kind)
         if all(doc.data.get(key) in (None, "") for key in choice)
     ]
@@ -131,13 +138,13 @@ def _unfinished(doc: Document, place: Place, value: str) -> list[Problem]:
         words = set(re.split(r"[\W_]+", whole[0].lower())) if whole else set()
         found = found if words & (_TO_FILL | set(place[-1].lower().split("_"))) else []
     problems = [
-        doc.problem(place, text, "was not filled in", "write the value in its place", "placeholder", text)
+        doc.problem(place, text, "was not filled in", "write the value in its place", "placeholder")
         for text in dict.fromkeys(found)
     ]
     for match in _TYPO.finditer(value):
         name = next(group for group in match.groups() if group)
         todo = "write ${{" + name + "}}"
-        problems.append(doc.problem(place, match[0], "is not replaced by AzureML", todo, "binding-typo", match[0]))
+        problems.append(doc.problem(place, match[0], "is not replaced by AzureML", todo, "binding-typo"))
     return problems
 
 
@@ -169,8 +176,3 @@ def _last(doc: Document, place: Place) -> object:
         elif isinstance(data, Mapping):
             data = data.get(key)
     return data
-
-
-def moved(problem: Problem, line: int, column: int) -> Problem:
-    """The problem, with another place to point at."""
-    return replace(problem, spot=replace(problem.spot, line=line, column=column)) if problem.spot else problem

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from runtime.check.rules import table
 
 # Kinds that are looked into; fields.yaml has their keys.
-KNOWN = (
-    "commandComponent pipelineComponent commandJob pipelineJob sweepJob environment amlCompute managedOnlineEndpoint "
-    "kubernetesOnlineEndpoint managedOnlineDeployment kubernetesOnlineDeployment data model"
-).split()
+KNOWN = frozenset(
+    [
+        *("commandComponent", "pipelineComponent", "commandJob", "pipelineJob", "sweepJob", "environment"),
+        *("amlCompute", "managedOnlineEndpoint", "kubernetesOnlineEndpoint", "data", "model"),
+        *("managedOnlineDeployment", "kubernetesOnlineDeployment"),
+    ]
+)
 COMPONENTS = ("commandComponent", "pipelineComponent")
 PIPELINES = ("pipelineComponent", "pipelineJob")
 # A first look at the text, so that a folder's other YAML need not be parsed; `$schema` names AzureML, or the keys do.
@@ -73,16 +76,13 @@ def component_kind(data: Mapping[Any, Any]) -> str | None:
 @functools.cache
 def fields() -> dict[str, Any]:
     """fields.yaml."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = Path(__file__).with_name("fields.yaml").read_text(encoding="utf-8")
-    return dict(yaml.load(text, Loader=loader))  # noqa: S506 - it is a safe loader, the one in C where there is one
+    return table(Path(__file__).with_name("fields.yaml"))
 
 
 @functools.cache
 def keys(kind: str) -> frozenset[str]:
     """The keys that a document of this kind, or a `step`, or a `port`, may have."""
-    table = fields()
-    rows = [table[kind]] + ([table["any"]] if kind not in ("step", "port") else [])
+    rows = [fields()[kind]] + ([fields()["any"]] if kind not in ("step", "port") else [])
     return frozenset(word for row in rows for key in ("keys", "docs") for word in row.get(key, "").split())
 
 

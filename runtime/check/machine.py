@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from runtime import images
 from runtime.check import keys, paths
 from runtime.check.interface import Interface
 from runtime.check.ports import mapping
+from runtime.check.rules import table
 from runtime.check.tree import File, Tree, named_by
 from runtime.check.types import value_of
 from runtime.errors import Problem
@@ -38,13 +37,9 @@ class Needs:
 @functools.cache
 def _tables() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Sizes and retired sizes by small name, and GPUs by compute capability."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    sizes, gpus = (
-        yaml.load((_CONF / f"{name}.yaml").read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
-        for name in ("sizes", "gpus")
-    )
+    sizes, gpus = table(_CONF / "sizes.yaml"), table(_CONF / "gpus.yaml")
     low = {key: {name.lower(): row for name, row in sizes[key].items()} for key in ("sizes", "retired")}
-    return low["sizes"], low["retired"], dict(gpus)
+    return low["sizes"], low["retired"], gpus
 
 
 @functools.cache
@@ -66,7 +61,7 @@ def retired(doc: Document) -> list[Problem]:
         row = _tables()[1].get(size.lower()) if isinstance(size, str) else None
         if row:
             wrong, todo = f"was retired by Azure ({row['when']})", f"use {row['instead']}: {row['why']}"
-            problems.append(doc.problem(place, size, wrong, todo, "retired-size", value))
+            problems.append(doc.problem(place, size, wrong, todo, "retired-size"))
     return problems
 
 

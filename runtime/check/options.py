@@ -111,9 +111,10 @@ def _all_here(tree: ast.Module, calls: list[ast.Call]) -> bool:
     here = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
     parsers = {"parser"}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            if _name(node.value.func) in {"ArgumentParser", *_GROUPS}:
-                parsers |= {_name(target) for target in node.targets}
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        if _name(node.value.func) in {"ArgumentParser", *_GROUPS}:
+            parsers |= {_name(target) for target in node.targets}
     for call in calls:
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
         if any(_name(value) in parsers for value in given) and _name(call.func) not in here:
@@ -175,7 +176,9 @@ def _typer(tree: ast.Module) -> Options | None:
         if default is None:
             continue  # an argument by its place
         given = isinstance(default, ast.Call)
-        flags = [a.value for a in default.args[1:] if isinstance(a, ast.Constant)] if isinstance(default, ast.Call) else []
+        flags = (
+            [a.value for a in default.args[1:] if isinstance(a, ast.Constant)] if isinstance(default, ast.Call) else []
+        )
         if given and _name(default.func) == "Argument":  # type: ignore[attr-defined]
             continue
         name = argument.arg.replace("_", "-")

@@ -30,7 +30,7 @@ def of(doc: Document, kind: str) -> list[Problem]:
             there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             close = keys.choice(path.name, there) if there else ""
             todo = close if close.startswith("did") else "name a path, relative to this file"
-            problems.append(doc.problem(place, text, "does not exist", todo, rule, text))
+            problems.append(doc.problem(place, text, "does not exist", todo, rule))
     return problems + _scoring(doc)
 
 

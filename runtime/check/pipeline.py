@@ -8,10 +8,9 @@ from __future__ import annotations
 import graphlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from runtime.check import interface, keys
-from runtime.check.interface import Interface
+from runtime.check import keys
+from runtime.check.interface import Components, Interface
 from runtime.check.ports import mapping
 from runtime.check.tree import Tree
 from runtime.check.types import mismatch
@@ -30,14 +29,12 @@ class Pipeline:
         self.doc, self.problems = doc, list[Problem]()
         self.inputs, self.outputs = mapping(doc.data, "inputs"), mapping(doc.data, "outputs")
         self.jobs = {str(name): job for name, job in mapping(doc.data, "jobs").items() if isinstance(job, Mapping)}
-        self.steps = {
-            name: interface.of_step(doc, ("jobs", name), job, tree, self.problems) for name, job in self.jobs.items()
-        }
+        components = Components(doc, tree, self.problems)
+        self.steps = {name: components.of_step(("jobs", name), job) for name, job in self.jobs.items()}
 
     def say(self, place: Place, value: object, wrong: str, todo: str, rule: str) -> None:
         """Add a problem at a place of the document."""
-        at = value if isinstance(value, str) else ""
-        self.problems.append(self.doc.problem(place, value, wrong, todo, rule, at))
+        self.problems.append(self.doc.problem(place, value, wrong, todo, rule))
 
 
 def of(doc: Document, tree: Tree) -> tuple[list[Problem], dict[str, Interface]]:
@@ -72,16 +69,16 @@ def _inputs(pipeline: Pipeline, name: str, step: Interface) -> None:
             continue
         declared = step.inputs[port]
         if step.own and isinstance(declared, Mapping) and raw is not None:
-            wrong = mismatch(pipeline.inputs, pipeline.steps, raw, declared)
-            if wrong:
-                pipeline.problems.append(pipeline.doc.problem(place, raw, *wrong))
+            differs = mismatch(pipeline.inputs, pipeline.steps, raw, declared)
+            if differs:
+                pipeline.say(place, raw, *differs)
     for port, declared in step.inputs.items() if step.own else ():
         required = isinstance(declared, Mapping) and not declared.get("optional") and declared.get("default") is None
         if required and port not in bound | step.searched and not keys.templated(port):
             place = ("jobs", name, "inputs", str(port))
             todo = f"add `{port}:` below `inputs:`"
             wrong = f"is required by {step.name} and not bound"
-            pipeline.problems.append(pipeline.doc.problem(place, None, wrong, todo, "missing-input"))
+            pipeline.say(place, None, wrong, todo, "missing-input")
 
 
 def _port(pipeline: Pipeline, place: Place, step: Interface, raw: object) -> str | None:
@@ -94,8 +91,12 @@ def _port(pipeline: Pipeline, place: Place, step: Interface, raw: object) -> str
     if same is not None:
         wrong, todo, rule = f"{step.name} calls it {same}", f"write {same}", "port-case"
     else:
-        wrong, todo, rule = f"{step.name} has no such {side[:-1]}", keys.choice(written, declared), f"unknown-{side[:-1]}"
-    pipeline.problems.append(pipeline.doc.problem(place, raw, wrong, todo, rule))
+        wrong, todo, rule = (
+            f"{step.name} has no such {side[:-1]}",
+            keys.choice(written, declared),
+            f"unknown-{side[:-1]}",
+        )
+    pipeline.say(place, raw, wrong, todo, rule)
     return same
 
 
@@ -124,7 +125,7 @@ def _references(pipeline: Pipeline) -> None:
             case ("parent", "outputs", *rest) if rest:
                 _known(pipeline, place, text, ".".join(rest), "output")
             case ("parent", "jobs", job, ("inputs" | "outputs") as side, *rest) if rest:
-                _of_step(pipeline, place, text, job, side, ".".join(rest))
+                _of_step(pipeline, place, text, (job, side, ".".join(rest)))
             case _ if place[:1] == ("jobs",) and place[2:3] == ("inputs",) and not _OTHER.fullmatch(".".join(parts)):
                 todo = "write ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
                 pipeline.say(place, text, "is not a binding that a pipeline has", todo, "unknown-binding")
@@ -136,7 +137,8 @@ def _known(pipeline: Pipeline, place: Place, text: str, name: str, side: str) ->
         pipeline.say(place, text, f"the pipeline has no {side} {name!r}", keys.choice(name, known), f"unknown-{side}")
 
 
-def _of_step(pipeline: Pipeline, place: Place, text: str, job: str, side: str, port: str) -> None:
+def _of_step(pipeline: Pipeline, place: Place, text: str, named: tuple[str, str, str]) -> None:
+    job, side, port = named
     if job not in pipeline.jobs:
         if not any(keys.templated(name) for name in pipeline.jobs):
             todo = keys.choice(job, pipeline.jobs)
@@ -155,24 +157,18 @@ def _unwritten(pipeline: Pipeline) -> None:
         if name not in bound and not keys.templated(name) and pipeline.jobs:
             todo = "bind it below a step's `outputs:`, as ${{parent.outputs." + str(name) + "}}"
             place = ("outputs", str(name))
-            pipeline.problems.append(
-                pipeline.doc.problem(place, None, "is written by no step", todo, "unwritten-output")
-            )
+            pipeline.say(place, None, "is written by no step", todo, "unwritten-output")
 
 
 def _cycle(pipeline: Pipeline) -> None:
     needs: dict[str, set[str]] = {name: set() for name in pipeline.jobs}
     for place, _, parts in _bindings(pipeline):
-        if place[:1] == ("jobs",) and parts[:2] == ("parent", "jobs") and parts[3:4] == ("outputs",):
-            if place[1] in needs and parts[2] in needs:
-                needs[place[1]].add(parts[2])
+        output = place[:1] == ("jobs",) and parts[:2] == ("parent", "jobs") and parts[3:4] == ("outputs",)
+        if output and place[1] in needs and parts[2] in needs:
+            needs[place[1]].add(parts[2])
     try:
         list(graphlib.TopologicalSorter({name: sorted(found) for name, found in needs.items()}).static_order())
     except graphlib.CycleError as error:
         circle = list(reversed(error.args[1]))
         wrong = "is a circle: each step waits for another"
-        pipeline.problems.append(
-            pipeline.doc.problem(("jobs", circle[0]), " -> ".join(circle), wrong, "unbind one", "cycle")
-        )
-
-
+        pipeline.say(("jobs", circle[0]), " -> ".join(circle), wrong, "unbind one", "cycle")

@@ -13,7 +13,7 @@ from runtime.local.document import Document, Place
 from runtime.local.graph import DATA_TYPES
 
 # Source: reference-yaml-component-command, `inputs.<input_name>`.
-RESERVED = frozenset("path ld_library_path user logname home pwd shell".split())
+RESERVED = frozenset(["path", "ld_library_path", "user", "logname", "home", "pwd", "shell"])
 # Source: azure-ai-ml 1.35.2, IOConstants.VALID_KEY_PATTERN.
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(\.[a-zA-Z_][a-zA-Z0-9_]*)*")
 _ENVIRONMENT = r"AZURE_?ML_(?:INPUT|OUTPUT|PARAMETER)_{0}\b"
@@ -95,28 +95,33 @@ def _continued(doc: Document, place: Place, text: str) -> list[Problem]:
     if not ends or not re.search(r"(?<!\\)\\[ \t]*[\n ]", text):
         return []
     problem = doc.problem(
-        place, "\\", "at the end of a line is not supported", "write `command: >-`, and no backslashes", "line-continuation"
+        place,
+        "\\",
+        "at the end of a line is not supported",
+        "write `command: >-`, and no backslashes",
+        "line-continuation",
     )
-    return [keys.moved(problem, ends[0], len(doc.source[ends[0] - 1].rstrip()))]
+    return [check.at(problem, ends[0], len(doc.source[ends[0] - 1].rstrip()))]
 
 
 def unused(doc: Document, kind: str) -> list[Problem]:
     """Inputs that nothing in the file reads; outputs that its command does not name."""
-    problems = []
-    pipeline = kind in kinds.PIPELINES
     said = "\n".join(v for place, v in doc.scalars() if isinstance(v, str) and place[0] not in keys.FREE)
-    for side in ("inputs", "outputs"):
-        for name, port in mapping(doc.data, side).items():
-            name = str(name)
-            literal = isinstance(port, Mapping) and port.get("type") in check.LITERAL_TYPES
-            if side == "outputs" and (pipeline or literal):  # a literal output is written by the MLflow client
-                continue
-            found = re.search(rf"\b{side}\.{re.escape(name)}\b", said) or re.search(
-                _ENVIRONMENT.format(re.escape(name)), said, re.IGNORECASE
-            )
-            if not found and not keys.templated(said):
-                what, todo = "is not used", "use it, or remove it" if side == "inputs" else "name it in the command"
-                if side == "outputs":
-                    todo = "write ${{outputs." + name + "}} into the command, or remove it"
-                problems.append(doc.problem((side, name), None, what, todo, f"unused-{side[:-1]}"))
+    if keys.templated(said):
+        return []
+    problems = [
+        doc.problem(("inputs", name), None, "is not used", "use it, or remove it", "unused-input")
+        for name in map(str, mapping(doc.data, "inputs"))
+        if not _said(said, "inputs", name)
+    ]
+    for name, port in mapping(doc.data, "outputs").items() if kind not in kinds.PIPELINES else ():
+        literal = isinstance(port, Mapping) and port.get("type") in check.LITERAL_TYPES
+        if not literal and not _said(said, "outputs", str(name)):  # a literal is written by the MLflow client
+            todo = "write ${{outputs." + str(name) + "}} into the command, or remove it"
+            problems.append(doc.problem(("outputs", str(name)), None, "is not used", todo, "unused-output"))
     return problems
+
+
+def _said(text: str, side: str, name: str) -> bool:
+    name = re.escape(name)
+    return bool(re.search(rf"\b{side}\.{name}\b", text) or re.search(_ENVIRONMENT.format(name), text, re.IGNORECASE))

@@ -10,6 +10,7 @@ from typing import Any
 from runtime.check import hydra, keys, options, paths, shell
 from runtime.check.shell import HOLE, Call
 from runtime.errors import Problem
+from runtime.local.check import at
 from runtime.local.document import Document, Place
 from runtime.local.expression import BINDING
 
@@ -29,8 +30,8 @@ def of(doc: Document, place: Place, data: Mapping[str, Any]) -> list[Problem]:
                 there = [str(p.relative_to(folder)) for p in sorted(folder.rglob(f"*{suffix}"))[:200]]
                 todo = keys.choice(call.script, there)
                 wrong = "is not in the code folder"
-                problems.append(doc.problem(place, call.script, wrong, todo, "missing-script", call.script))
-        elif not call.shell:
+                problems.append(doc.problem(place, call.script, wrong, todo, "missing-script"))
+        elif not call.bash:
             problems += _arguments(doc, place, text, call, script)
     return problems
 
@@ -47,41 +48,38 @@ def _arguments(doc: Document, place: Place, text: str, call: Call, script: Path)
     tree = options.read(script)
     if tree is None:
         return []
-    name = script.name
     config = hydra.keys(tree, script)
     if config is not None:
-        words = [word for word in call.words if hydra.unknown(config, word)]
-        return [
-            doc.problem(
-                place, word.replace(HOLE, "..."), f"{name} has no such key in its configuration",
-                keys.choice(str(hydra.unknown(config, word)), config), "unknown-argument", word.partition("=")[0],
-            )
-            for word in words
-        ]  # fmt: skip
+        wrong = f"{script.name} has no such key in its configuration"
+        found = [(word.partition("=")[0], hydra.unknown(config, word)) for word in call.words]
+        return [_problem(doc, place, word, wrong, keys.choice(key, config)) for word, key in found if key]
     taken = options.of(tree)
     if taken is None:
         return []
-    given = [word for word in call.words if re.match(r"--?[A-Za-z]", word)]
-    problems = [
-        doc.problem(
-            place, flag, f"{name} takes no such argument", keys.choice(flag, taken.names - {"-h", "--help"}),
-            "unknown-argument", flag,
-        )
-        for flag in dict.fromkeys(word.partition("=")[0] for word in given if not taken.takes(word) and HOLE not in word.partition("=")[0])
-    ]  # fmt: skip
-    # A hole or a variable that stands alone, and not behind an argument's name, may hold any words.
-    free = any(w.startswith(("$", HOLE)) and not p.startswith("-") for p, w in zip(("", *call.words), call.words, strict=False))
-    for flag in sorted(taken.required):
-        if not free and not any(flag.startswith(word.partition("=")[0]) for word in given) and not _short(flag, taken, given):
-            todo = f"add {flag} VALUE"
-            problems.append(doc.problem(place, flag, f"{name} requires it", todo, "missing-argument", _at(text, call)))
+    given = [word.partition("=")[0] for word in call.words if re.match(r"--?[A-Za-z]", word)]
+    wrong = f"{script.name} takes no such argument"
+    listed = taken.names - {"-h", "--help"}
+    unknown = [flag for flag in dict.fromkeys(given) if HOLE not in flag and not taken.takes(flag)]
+    problems = [_problem(doc, place, flag, wrong, keys.choice(flag, listed)) for flag in unknown]
+    where = doc.position(place, call.script if call.script in BINDING.sub("", text) else "")
+    for flag in sorted(taken.required) if not _open(call) else ():
+        if not any(flag.startswith(word) for word in given) and not _short(taken, given):
+            missing = f"is required by {script.name} and not given"
+            problem = doc.problem(place, flag, missing, f"add `{flag} VALUE`", "missing-argument")
+            problems.append(at(problem, *where))
     return problems
 
 
-def _short(flag: str, taken: options.Options, given: list[str]) -> bool:
+def _problem(doc: Document, place: Place, word: str, wrong: str, todo: str) -> Problem:
+    return doc.problem(place, word, wrong, todo, "unknown-argument")
+
+
+def _open(call: Call) -> bool:
+    """Whether a word may be any number of words: what is put in for an input that stands alone, or a variable."""
+    before = ("", *call.words)
+    return any(w.startswith(("$", HOLE)) and not b.startswith("-") for b, w in zip(before, call.words, strict=False))
+
+
+def _short(taken: options.Options, given: list[str]) -> bool:
     """Whether a short name may stand for the required one: which belongs to which is not kept."""
     return any(not word.startswith("--") for word in given) and any(not n.startswith("--") for n in taken.names)
-
-
-def _at(text: str, call: Call) -> str:
-    return call.script if call.script in BINDING.sub("", text) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,7 +16,21 @@ _PYTHON = re.compile(r"(?:.*/)?python(?:3(?:\.\d+)?)?")
 _SHELLS = re.compile(r"(?:.*/)?(?:bash|sh)")
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 # After any other program a script may be there that was not before.
-_MAKES_NO_FILE = {"cd", "echo", "ls", "export", "pip", "nvidia-smi", "pwd", "env", "set", "which", "ulimit", "sleep", "true"}
+_MAKES_NO_FILE = {
+    "cd",
+    "echo",
+    "ls",
+    "export",
+    "pip",
+    "nvidia-smi",
+    "pwd",
+    "env",
+    "set",
+    "which",
+    "ulimit",
+    "sleep",
+    "true",
+}
 _LAUNCHERS = re.compile(r"mpirun|mpiexec|horovodrun|nohup|exec|time|srun")
 _FLAGS_WITH_VALUE = {"-W", "-X", "--check-hash-based-pycs"}
 
@@ -27,7 +42,7 @@ class Call:
     script: str
     words: tuple[str, ...]
     module: bool = False
-    shell: bool = False
+    bash: bool = False
     sure: bool = True
 
 
@@ -35,9 +50,8 @@ def calls(command: str) -> Iterator[Call]:
     """Each Python or shell script that a command starts, as far as that can be read; nothing of what cannot."""
     text = BINDING.sub(HOLE, command).replace("$[[", " ").replace("]]", " ")
     folder, sure = PurePosixPath(), True
-    for words in _simple(text):
-        while words and _ASSIGNED.fullmatch(words[0]):
-            words = words[1:]
+    for simple in _simple(text):
+        words = list(itertools.dropwhile(_ASSIGNED.fullmatch, simple))
         if not words:
             continue
         if words[0] == "cd":
@@ -49,9 +63,8 @@ def calls(command: str) -> Iterator[Call]:
         if call is not None and not _unknown(call.script):
             script = call.script if call.module else str(folder / call.script)
             known = sure and not (call.module and folder.parts)
-            yield Call(script, call.words, call.module, call.shell, known)
-        if call is not None and call.shell or call is None and words[0] not in _MAKES_NO_FILE:
-            sure = False
+            yield Call(script, call.words, call.module, call.bash, known)
+        sure = sure and (words[0] in _MAKES_NO_FILE if call is None else not call.bash)
 
 
 def _unknown(text: str) -> bool:
@@ -84,24 +97,25 @@ def _simple(text: str) -> Iterator[list[str]]:
 def _call(words: list[str]) -> Call | None:
     words = _redirected(words)
     if words and _LAUNCHERS.fullmatch(words[0]):
-        at = next((n for n, word in enumerate(words) if _PYTHON.fullmatch(word)), None)
-        words = words[at:] if at is not None else words
-    if not words:
-        return None
-    if _SHELLS.fullmatch(words[0]):
-        return Call(words[1], tuple(words[2:]), shell=True) if len(words) > 1 and words[1].endswith(".sh") else None
-    if words[0].startswith("./") and words[0].endswith(".sh"):
-        return Call(words[0], tuple(words[1:]), shell=True)
-    if not _PYTHON.fullmatch(words[0]):
-        return None
-    rest = words[1:]
-    while rest and rest[0].startswith("-") and rest[0] != "-m":
-        if rest[0] == "-c" or HOLE in rest[0]:
+        words = list(itertools.dropwhile(lambda word: not _PYTHON.fullmatch(word), words))
+    if words and _SHELLS.fullmatch(words[0]):
+        words = words[1:]
+    elif words and _PYTHON.fullmatch(words[0]):
+        return _python(words[1:])
+    if words and words[0].endswith(".sh"):
+        return Call(words[0], tuple(words[1:]), bash=True)
+    return None
+
+
+def _python(words: list[str]) -> Call | None:
+    """The script or module behind `python` and its flags."""
+    while words and words[0].startswith("-") and words[0] != "-m":
+        if words[0] == "-c" or HOLE in words[0]:
             return None
-        rest = rest[2:] if rest[0] in _FLAGS_WITH_VALUE else rest[1:]
-    if rest[:1] == ["-m"]:
-        return Call(rest[1], tuple(rest[2:]), module=True) if len(rest) > 1 else None
-    return Call(rest[0], tuple(rest[1:])) if rest and rest[0].endswith(".py") else None
+        words = words[2:] if words[0] in _FLAGS_WITH_VALUE else words[1:]
+    if words[:1] == ["-m"]:
+        return Call(words[1], tuple(words[2:]), module=True) if len(words) > 1 else None
+    return Call(words[0], tuple(words[1:])) if words and words[0].endswith(".py") else None
 
 
 def _redirected(words: list[str]) -> list[str]:

@@ -60,7 +60,9 @@ def _from_input(declared: Any, name: str, wanted: Mapping[str, Any], kind: str) 
         text = isinstance(declared, str) and (declared.startswith("azureml:") or "://" in declared)
         if kind in DATA_TYPES:
             todo = "write {type: " + kind + ", path: ...} there"
-            return None if text else (f"is the literal {declared!r}, and this input takes a {kind}", todo, "type-mismatch")
+            return (
+                None if text else (f"is the literal {declared!r}, and this input takes a {kind}", todo, "type-mismatch")
+            )
         wrong = literal(declared, wanted)
         return (f"is {declared!r}, which {wrong[0]}", wrong[1], "bad-literal") if wrong else None
     given = declared.get("type", "uri_folder" if "path" in declared else None)

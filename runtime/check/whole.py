@@ -14,6 +14,7 @@ from runtime.check.ports import mapping
 from runtime.check.rules import RULES
 from runtime.check.tree import File, Tree
 from runtime.errors import Problem
+from runtime.local.check import at
 from runtime.local.document import Document, shown
 
 _IGNORE = re.compile(r"#\s*ngcrun:\s*ignore\[([^\]]*)\]")
@@ -72,7 +73,8 @@ def check(words: Iterable[Path], references: Mapping[str, Path] | None = None) -
 def _of_file(file: File, tree: Tree) -> list[Finding]:
     if file.kind not in kinds.KNOWN:
         todo = "it may be right on AzureML"
-        problem = file.doc.problem((), file.kind, "is a kind of file that is not looked into", todo, "not-looked-into")
+        place = next(((key,) for key in ("type", "$schema") if key in file.doc.data), ())
+        problem = file.doc.problem(place, file.kind, "is a kind of file not looked into", todo, "not-looked-into")
         return [_finding(file.path, problem)]
     problems = [*keys.of(file.doc, file.kind), *paths.of(file.doc, file.kind)]
     problems += _of_kind(file.doc, file.kind, tree) + machine.retired(file.doc)
@@ -159,7 +161,7 @@ def _not_ignored(file: File, found: list[Finding]) -> Iterator[Finding]:
         silenced[number] = {word.strip() for word in match[1].split(",")}
         for word in sorted(silenced[number] - RULES.keys()):
             problem = file.doc.problem((), word, "is no rule of ngcrun check", _rule(word), "unknown-rule")
-            moved = keys.moved(problem, number, match.start() + 1)
+            moved = at(problem, number, match.start() + 1)
             yield _finding(file.path, Problem(moved.port, word, f"{word!r} {moved.wrong}", moved.todo, moved.spot))
     yield from (f for f in found if f.rule not in silenced.get(f.line, ()))
 

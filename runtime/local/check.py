@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def declaration(doc: Document, place: Place, port: Mapping[str, Any]) -> list[Pr
     low, high = _bound(port, "min"), _bound(port, "max")
     if low is not None and high is not None and low > high:
         todo = "exchange the two"
-        return [doc.problem((*place, "min"), port["min"], f"is above the maximum {port['max']}", todo, "bad-constraint")]
+        return [
+            doc.problem((*place, "min"), port["min"], f"is above the maximum {port['max']}", todo, "bad-constraint")
+        ]
     if port.get("default") is not None and kind in LITERAL_TYPES:
         wrong_default = literal(port["default"], port)
         where = (*place, "default")
@@ -92,18 +95,20 @@ def command(doc: Document, place: Place, inputs: Mapping[str, Any], outputs: Map
     for key in place:
         data = data.get(key) if isinstance(data, Mapping) else None
     text = str(data or "")
-    found = (_placeholder(parts, inside, inputs, outputs) for parts, _, inside in placeholders(text))
     problems = []
-    for (parts, _, _), wrong in zip(placeholders(text), found, strict=True):
+    for match, (parts, _, inside) in zip(BINDING.finditer(text), placeholders(text), strict=True):
+        wrong = _placeholder(parts, inside, inputs, outputs)
         if wrong:
             shown = "${{" + ".".join(parts) + "}}"
-            problems.append(doc.problem(place, shown, *wrong, _written(text, parts)))
+            line, column = doc.position(place, match[0])  # with the spaces that it has there
+            problem = doc.problem(place, shown, *wrong)
+            problems.append(at(problem, line, column))
     return problems
 
 
-def _written(command: str, parts: tuple[str, ...]) -> str:
-    """The placeholder as it stands in the command, with the spaces that it has there."""
-    return next((m[0] for m in BINDING.finditer(command) if tuple(m[1].split(".")) == parts), "")
+def at(problem: Problem, line: int, column: int) -> Problem:
+    """The problem, pointing at another line and column of its file."""
+    return replace(problem, spot=replace(problem.spot, line=line, column=column)) if problem.spot else problem
 
 
 def _placeholder(
@@ -116,15 +121,13 @@ def _placeholder(
     known = inputs if parts[0] == "inputs" else outputs
     name = ".".join(parts[1:])
     if name not in known:
-        if len(parts) > 2 and parts[1] in known and parts[2:] == ("path",):
-            return None
-        return f"{parts[0]} has no {name!r}", nearest(name, known), "unknown-placeholder"
+        known_part = len(parts) > 2 and parts[1] in known and parts[2:] == ("path",)
+        return None if known_part else (f"{parts[0]} has no {name!r}", nearest(name, known), "unknown-placeholder")
     port = known[name] if isinstance(known[name], Mapping) else {}
-    if parts[0] == "outputs":
-        return None
-    if port.get("optional") is True and port.get("default") is None and not inside:
+    optional = port.get("optional") is True
+    if parts[0] == "inputs" and optional and port.get("default") is None and not inside:
         return "is optional but stands outside $[[ ]]", f"write $[[--{name} {text}]]", "optional-outside"
-    if inside and port.get("optional") is not True:
+    if parts[0] == "inputs" and inside and not optional:
         return "is required but stands inside $[[ ]]", "remove the brackets", "required-inside"
     return None
 

@@ -48,12 +48,12 @@ class Document:
         spans = {known[size:]: span for known, span in self.spans.items() if known[:size] == place}
         return Document(self.path, data, spans, self.source, (), (*self.within, *place))
 
-    def problem(self, place: Place, value: object, wrong: str, todo: str, rule: str = "", at: str = "") -> Problem:
+    def problem(self, place: Place, value: object, wrong: str, todo: str, rule: str = "") -> Problem:
         """A `Problem` at a place of this file, `<file>:<line>: <place>=<value>: ...`, at the nearest known line.
 
-        `at`: a text inside the value to point at; `rule`: the rule of `ngcrun check` that is broken.
+        It points at `value` where that is a text that stands there; `rule`: the rule of `ngcrun check` that is broken.
         """
-        line, column = self.position(place, at)
+        line, column = self.position(place, value if isinstance(value, str) else "")
         name = ".".join((*self.within, *place))
         return Problem(f"{shown(self.path)}:{line}: {name}", value, wrong, todo, Spot(name, line, column, rule))
 
@@ -167,7 +167,7 @@ def _bounded(text: str) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > 2 * _DEEPEST:
-            raise yaml.MarkedYAMLError(problem="is nested too deep", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem="is nested too deep", problem_mark=event.start_mark)  # type: ignore[arg-type] # C's mark
 
 
 class _Marks:
