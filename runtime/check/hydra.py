@@ -63,3 +63,12 @@ def unknown(config: dict[str, Any], word: str) -> str | None:
             return match["key"]
         data = data[part]
     return None
+
+
+def dotted(config: dict[str, Any], before: str = "") -> list[str]:
+    """All keys of a configuration, as they are written in an override."""
+    found = []
+    for key, value in config.items():
+        found.append(f"{before}{key}")
+        found += dotted(value, f"{before}{key}.") if isinstance(value, dict) else []
+    return found

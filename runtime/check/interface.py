@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from runtime.check import keys, kinds
+from runtime.check import keys, kinds, paths
 from runtime.check.ports import mapping
 from runtime.check.tree import File, Tree, named_by
 from runtime.errors import BadInput, Problem
@@ -50,8 +50,8 @@ class Components:
         """The interface of the step at `place`."""
         kind = job.get("type", "command")
         if kind not in _TYPES:
-            todo = "it may be right on AzureML; steps of the kinds command, pipeline and sweep are checked"
-            self._say((*place, "type"), kind, "is not looked into", todo, "not-looked-into")
+            wrong, todo = "is a kind of step not looked into", "it may be right on AzureML"
+            self._say((*place, "type"), kind, wrong, todo, "not-looked-into")
             return UNKNOWN
         where, component = _component(place, job)
         if component is None and "jobs" not in job:
@@ -111,11 +111,34 @@ class Components:
         if found.kind.endswith("Job") or (found.kind in kinds.KNOWN and found.kind not in kinds.COMPONENTS):
             self._say(place, text, f"is a {found.kind}", "name a component's YAML file", "missing-component")
             return None
-        if found.path == self.doc.path:
-            self._say(place, text, "contains itself", "break the circle", "cycle")
+        if self.doc.path.resolve() in {found.path, *_below(found, self.tree, set())}:
+            self._say(place, text, "contains this pipeline", "break the circle", "cycle")
             return None
-        self.tree.take(found)
         return found
+
+
+def bring_in(tree: Tree) -> None:
+    """Have every component file checked, too, that a file of the tree names by its path."""
+    for file in list(tree.files.values()):
+        for path in _below(file, tree, set()):
+            found = tree.component(path)
+            if isinstance(found, File):
+                tree.take(found)
+
+
+def _below(file: File, tree: Tree, seen: set[Path]) -> set[Path]:
+    """The component files that a file names, and those that these name; adds them to `seen`."""
+    for place, text in file.doc.scalars():
+        if place[-1:] not in (("component",), ("trial",)) or not isinstance(text, str):
+            continue
+        path = tree.map.get(text) or paths.local(file.doc, text)
+        if path is None or path.resolve() in seen or not path.is_file():
+            continue
+        found = tree.component(path)
+        if isinstance(found, File):
+            seen.add(found.path)
+            _below(found, tree, seen)
+    return seen
 
 
 def _component(place: Place, job: Mapping[str, Any]) -> tuple[Place, Any]:

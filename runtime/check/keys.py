@@ -20,7 +20,7 @@ _TEXTS = ("command", "name", "description", "display_name", "code")
 # Source of a component's: azure-ai-ml 1.35.2, PythonFuncNameStr; its length: reference-yaml-component-command.
 # Of the others: reference-yaml-environment, -data, -model; reference-yaml-endpoint-online; reference-yaml-compute-aml.
 _NAMES = {
-    "component": (re.compile(r"[a-z][a-z\d_]{0,254}"), "begin with a small letter; use a-z, 0-9 and _"),
+    "component": (re.compile(r"[a-z][a-z\d_]{0,254}"), "begin with a small letter, then use a-z, 0-9 and _"),
     "asset": (re.compile(r"[A-Za-z0-9_][\w.-]{0,254}", re.ASCII), "use letters, digits, _, . and -"),
     "endpoint": (
         re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]"),
@@ -164,8 +164,10 @@ def templated(text: object) -> bool:
 
 
 def unfinished(text: object) -> bool:
-    """Whether a text is not what will be submitted: a template, or a <placeholder>, which has a finding of its own."""
-    return isinstance(text, str) and (templated(text) or bool(_PLACEHOLDER.search(text) or _WHOLE.fullmatch(text)))
+    """Whether a text is not what is meant: a template, or a <placeholder> or a typo, which have findings of their own."""
+    if not isinstance(text, str):
+        return False
+    return templated(text) or any((_PLACEHOLDER.search(text), _WHOLE.fullmatch(text), _TYPO.search(text)))
 
 
 def _last(doc: Document, place: Place) -> object:

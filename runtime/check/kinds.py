@@ -68,7 +68,9 @@ def component_kind(data: Mapping[Any, Any]) -> str | None:
     """The kind of a document that a step names as its component; None when it cannot be one."""
     kind = kind_of(data)
     if kind is None and "$schema" not in data:
-        kind = {"command": "commandComponent", "pipeline": "pipelineComponent"}.get(str(data.get("type", "command")))
+        family = str(data.get("type", "command"))
+        needs = {"command": "command", "pipeline": "jobs"}.get(family)
+        kind = f"{family}Component" if needs in data else None
     job = {"commandJob": "commandComponent", "pipelineJob": "pipelineComponent"}
     return job.get(str(kind), kind)
 

@@ -162,8 +162,8 @@ def _cannot(size: str, image: Needs) -> tuple[str, str] | None:
     has = str(row["compute_capability"]) if row else "0"
     if has not in gpus:  # no size of ours, or one without a GPU: many images run on a CPU as well
         return None
-    gpu, name = gpus[has], f"has a {gpus[has]['gpu']} (compute capability {has})"
-    todo = "choose another size; `ngcrun azureml compute sizes` lists them"
+    gpu, name = gpus[has], f"has the {gpus[has]['gpu']} (compute capability {has})"
+    todo = "choose another size (see `ngcrun azureml compute sizes`)"
     if image.floor and _version(image.floor) > _version(has):
         return f"{name}, and {image.image} needs {image.floor} or more", todo
     if image.cuda and "gone" in gpu and _version(image.cuda) >= _version(gpu["gone"]):

@@ -10,6 +10,7 @@ from pathlib import Path
 # What makes the list of arguments something else than what is written down.
 _DYNAMIC_WORDS = {"parents", "fromfile_prefix_chars", "prefix_chars", "argument_default", "conflict_handler"}
 _DYNAMIC_CALLS = {"parse_known_args", "add_subparsers", "parse_intermixed_args", "parse_known_intermixed_args"}
+_COMPLETION = ("--help", "--install-completion", "--show-completion")
 _GROUPS = {"add_argument_group", "add_mutually_exclusive_group"}
 
 
@@ -20,6 +21,10 @@ class Options:
     names: set[str] = field(default_factory=set)
     required: set[str] = field(default_factory=set)
     abbreviated: bool = False
+
+    def listed(self) -> set[str]:
+        """The names that are the script's own."""
+        return self.names - {"-h", *_COMPLETION}
 
     def takes(self, word: str) -> bool:
         """Whether the script takes this word, which begins with a dash."""
@@ -163,7 +168,7 @@ def _typer(tree: ast.Module) -> Options | None:
     found = [f for f in _functions(tree) if run and f.name == _name(run[0].args[0])] + commands
     if len(found) != 1 or "add_typer" in {_name(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}:
         return None
-    options = Options({"--help", "--install-completion", "--show-completion"})
+    options = Options(set(_COMPLETION))
     every = [*found[0].args.posonlyargs, *found[0].args.args, *found[0].args.kwonlyargs]
     for argument in every:
         text = ast.unparse(argument.annotation) if argument.annotation else ""
@@ -182,5 +187,6 @@ def _typer(tree: ast.Module) -> Options | None:
         if given and _name(default.func) == "Argument":  # type: ignore[attr-defined]
             continue
         name = argument.arg.replace("_", "-")
-        options.names |= {str(flag) for flag in flags} or {f"--{name}", f"--no-{name}"}
+        switch = argument.annotation is not None and ast.unparse(argument.annotation) == "bool"
+        options.names |= {str(flag) for flag in flags} or {f"--{name}", *([f"--no-{name}"] if switch else [])}
     return options

@@ -69,7 +69,7 @@ def _input(doc: Document, place: Place, port: Mapping[str, Any]) -> list[Problem
 def _output(doc: Document, place: Place, port: Mapping[str, Any]) -> list[Problem]:
     problems = []
     if port.get("optional") is True:
-        todo = "remove `optional:`; an output is always there"
+        todo = "remove `optional:`, an output is always there"
         problems.append(doc.problem((*place, "optional"), True, "is not for outputs", todo, "optional-output"))
     kind = port.get("type")
     if kind is not None and kind not in DATA_TYPES | check.LITERAL_TYPES | {"path"} and not keys.templated(kind):
@@ -85,7 +85,9 @@ def command(doc: Document, place: Place, inputs: Mapping[str, Any], outputs: Map
         data = data.get(key) if isinstance(data, Mapping) else None
     if not isinstance(data, str):
         return []
-    return check.command(doc, place, inputs, outputs) + _continued(doc, place, data)
+    found = check.command(doc, place, inputs, outputs)
+    # One whose end is missing runs on to the next, and has a finding of its own.
+    return [p for p in found if not re.search(r"\{\{.*[{}].*\}\}", str(p.value))] + _continued(doc, place, data)
 
 
 def _continued(doc: Document, place: Place, text: str) -> list[Problem]:

@@ -30,7 +30,8 @@ def of(doc: Document, place: Place, data: Mapping[str, Any]) -> list[Problem]:
                 there = [str(p.relative_to(folder)) for p in sorted(folder.rglob(f"*{suffix}"))[:200]]
                 todo = keys.choice(call.script, there)
                 wrong = "is not in the code folder"
-                problems.append(doc.problem(place, call.script, wrong, todo, "missing-script"))
+                problem = doc.problem(place, call.script, wrong, todo, "missing-script")
+                problems.append(at(problem, *doc.position(place, Path(call.script).name)))
         elif not call.bash:
             problems += _arguments(doc, place, text, call, script)
     return problems
@@ -52,15 +53,14 @@ def _arguments(doc: Document, place: Place, text: str, call: Call, script: Path)
     if config is not None:
         wrong = f"{script.name} has no such key in its configuration"
         found = [(word.partition("=")[0], hydra.unknown(config, word)) for word in call.words]
-        return [_problem(doc, place, word, wrong, keys.choice(key, config)) for word, key in found if key]
+        return [_problem(doc, place, word, wrong, keys.choice(key, hydra.dotted(config))) for word, key in found if key]
     taken = options.of(tree)
     if taken is None:
         return []
     given = [word.partition("=")[0] for word in call.words if re.match(r"--?[A-Za-z]", word)]
     wrong = f"{script.name} takes no such argument"
-    listed = taken.names - {"-h", "--help"}
     unknown = [flag for flag in dict.fromkeys(given) if HOLE not in flag and not taken.takes(flag)]
-    problems = [_problem(doc, place, flag, wrong, keys.choice(flag, listed)) for flag in unknown]
+    problems = [_problem(doc, place, flag, wrong, keys.choice(flag, taken.listed())) for flag in unknown]
     where = doc.position(place, call.script if call.script in BINDING.sub("", text) else "")
     for flag in sorted(taken.required) if not _open(call) else ():
         if not any(flag.startswith(word) for word in given) and not _short(taken, given):

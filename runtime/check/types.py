@@ -41,14 +41,14 @@ def _literal(raw: Any, wanted: Mapping[str, Any], kind: str) -> Wrong | None:
     if isinstance(raw, Mapping):
         given = raw.get("type")
         if kind in LITERAL_TYPES and "path" in raw:
-            return f"is data, and this input takes a {kind}", "write a literal", "type-mismatch"
+            return f"is data, and this input takes {_a(kind)}", "write a literal", "type-mismatch"
         if given in _TYPES and kind in DATA_TYPES and not fits(str(given), kind):
-            return f"is a {given}, and this input takes a {kind}", f"write `type: {kind}`", _rule(str(given), kind)
+            return f"is {_a(str(given))}, and this input takes {_a(kind)}", f"write `type: {kind}`", _rule(str(given), kind)
         return None
     if kind in DATA_TYPES:
         if isinstance(raw, str) and (raw.startswith("azureml:") or "://" in raw):
             return None
-        return f"is a literal, and this input takes a {kind}", "write {type: " + kind + ", path: ...}", "type-mismatch"
+        return f"is a literal, and this input takes {_a(kind)}", "write {type: " + kind + ", path: ...}", "type-mismatch"
     wrong = literal(raw, wanted)
     return (*wrong, "bad-literal") if wrong else None
 
@@ -61,7 +61,7 @@ def _from_input(declared: Any, name: str, wanted: Mapping[str, Any], kind: str) 
         if kind in DATA_TYPES:
             todo = "write {type: " + kind + ", path: ...} there"
             return (
-                None if text else (f"is the literal {declared!r}, and this input takes a {kind}", todo, "type-mismatch")
+                None if text else (f"is the literal {declared!r}, and this input takes {_a(kind)}", todo, "type-mismatch")
             )
         wrong = literal(declared, wanted)
         return (f"is {declared!r}, which {wrong[0]}", wrong[1], "bad-literal") if wrong else None
@@ -73,7 +73,7 @@ def _from_input(declared: Any, name: str, wanted: Mapping[str, Any], kind: str) 
             return (f"is {value!r}, which {wrong[0]}", wrong[1], "bad-literal") if wrong else None
         return None
     todo = f"declare the pipeline's {name} as {kind}"
-    return f"is a {given} of the pipeline, and this input takes a {kind}", todo, _rule(str(given), kind)
+    return f"is {_a(str(given))} of the pipeline, and this input takes {_a(kind)}", todo, _rule(str(given), kind)
 
 
 def _edge(step: Interface, job: str, port: str, kind: str) -> Wrong | None:
@@ -84,7 +84,11 @@ def _edge(step: Interface, job: str, port: str, kind: str) -> Wrong | None:
     if given in LITERAL_TYPES and kind == "uri_file":  # AzureML keeps a literal output in a file
         return None
     todo = "bind an output of that type"
-    return f"is a {given} of step {job!r}, and this input takes a {kind}", todo, _rule(str(given), kind)
+    return f"is {_a(str(given))} of step {job!r}, and this input takes {_a(kind)}", todo, _rule(str(given), kind)
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind == "integer" else f"a {kind}"
 
 
 def _rule(given: str, kind: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.check import keys, kinds, machine, paths, pipeline, ports, script
+from runtime.check.interface import bring_in
 from runtime.check.ports import mapping
 from runtime.check.rules import RULES
 from runtime.check.tree import File, Tree
@@ -61,12 +62,9 @@ def check(words: Iterable[Path], references: Mapping[str, Path] | None = None) -
     tree = Tree(references or {})
     tree.add(words)
     found: list[Finding] = [_finding(path, problem) for path, problem in tree.problems]
-    done: set[Path] = set()
-    while len(done) < len(tree.files):  # a pipeline can bring in files that it names
-        for path, file in list(tree.files.items()):
-            if path not in done:
-                done.add(path)
-                found += _of_file(file, tree)
+    bring_in(tree)
+    for file in tree.files.values():
+        found += _of_file(file, tree)
     return Report(tuple(sorted(set(found))), len(tree.files), tree.skipped)
 
 
