@@ -18,7 +18,7 @@ from runtime.errors import Problem
 from runtime.local.check import at
 from runtime.local.document import Document, shown
 
-_IGNORE = re.compile(r"#\s*ngcrun:\s*ignore\[([^\]]*)\]")
+_IGNORE = re.compile(r"#.*?\bngcrun:\s*ignore\[([^\]]*)\]")
 _LONGEST = 100  # characters of a value in a line
 
 
