@@ -83,7 +83,13 @@ def _inputs(place: Place, data: Any) -> Iterator[tuple[Place, Any, str]]:
 def _scoring(doc: Document) -> list[Problem]:
     configuration = mapping(doc.data, "code_configuration")
     folder, script = local(doc, configuration.get("code")), configuration.get("scoring_script")
-    if folder is None or not folder.is_dir() or not isinstance(script, str) or (folder / script).is_file():
+    if (
+        folder is None
+        or not folder.is_dir()
+        or not isinstance(script, str)
+        or keys.unfinished(script)
+        or (folder / script).is_file()
+    ):
         return []
     todo = keys.choice(script, [p.name for p in folder.rglob("*.py")])
     place = ("code_configuration", "scoring_script")

@@ -43,12 +43,20 @@ def _literal(raw: Any, wanted: Mapping[str, Any], kind: str) -> Wrong | None:
         if kind in LITERAL_TYPES and "path" in raw:
             return f"is data, and this input takes {_a(kind)}", "write a literal", "type-mismatch"
         if given in _TYPES and kind in DATA_TYPES and not fits(str(given), kind):
-            return f"is {_a(str(given))}, and this input takes {_a(kind)}", f"write `type: {kind}`", _rule(str(given), kind)
+            return (
+                f"is {_a(str(given))}, and this input takes {_a(kind)}",
+                f"write `type: {kind}`",
+                _rule(str(given), kind),
+            )
         return None
     if kind in DATA_TYPES:
         if isinstance(raw, str) and (raw.startswith("azureml:") or "://" in raw):
             return None
-        return f"is a literal, and this input takes {_a(kind)}", "write {type: " + kind + ", path: ...}", "type-mismatch"
+        return (
+            f"is a literal, and this input takes {_a(kind)}",
+            "write {type: " + kind + ", path: ...}",
+            "type-mismatch",
+        )
     wrong = literal(raw, wanted)
     return (*wrong, "bad-literal") if wrong else None
 
@@ -61,7 +69,9 @@ def _from_input(declared: Any, name: str, wanted: Mapping[str, Any], kind: str) 
         if kind in DATA_TYPES:
             todo = "write {type: " + kind + ", path: ...} there"
             return (
-                None if text else (f"is the literal {declared!r}, and this input takes {_a(kind)}", todo, "type-mismatch")
+                None
+                if text
+                else (f"is the literal {declared!r}, and this input takes {_a(kind)}", todo, "type-mismatch")
             )
         wrong = literal(declared, wanted)
         return (f"is {declared!r}, which {wrong[0]}", wrong[1], "bad-literal") if wrong else None
