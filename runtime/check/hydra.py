@@ -11,6 +11,7 @@ import yaml
 
 # `+key` adds, `++key` sets or adds, `~key` removes; only a plain `key=value` has to be there before.
 # Source: hydra.cc/docs/advanced/override_grammar/basic
+OTHER_CONFIG = ("--config-", "-cn", "-cp", "-cd")  # flags by which the command chooses another configuration
 _WORD = re.compile(r"(?P<key>[A-Za-z_][\w.\-/]*)=")
 
 
@@ -34,10 +35,10 @@ def keys(tree: ast.Module, script: Path) -> dict[str, Any] | None:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
-    return _with_defaults(data) if isinstance(data, dict) else None
+    return _with_defaults(data, path.parent) if isinstance(data, dict) else None
 
 
-def _with_defaults(data: dict[str, Any]) -> dict[str, Any] | None:
+def _with_defaults(data: dict[str, Any], folder: Path) -> dict[str, Any] | None:
     """The keys with the groups of the defaults list, whose own keys are not looked into; None where all is open."""
     for entry in data.pop("defaults", None) or ():
         if entry == "_self_":
@@ -45,8 +46,12 @@ def _with_defaults(data: dict[str, Any]) -> dict[str, Any] | None:
         if not isinstance(entry, dict):
             return None
         for group in entry:
-            name = str(group).removeprefix("override ").removeprefix("optional ")
-            data[name.partition("@")[0].replace("/", ".").partition(".")[0]] = None
+            name = str(group).removeprefix("override ").removeprefix("optional ").partition("@")[0].strip("/")
+            files = list((folder / name).glob("*.yaml"))
+            # A group from elsewhere, or one that writes to the root, can bring any key.
+            if not files or any("_global_" in file.read_text(encoding="utf-8", errors="replace") for file in files):
+                return None
+            data[name.partition("/")[0]] = None
     return data
 
 

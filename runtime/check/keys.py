@@ -26,11 +26,14 @@ _NAMES = {
         re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]"),
         "use 3 to 32 letters, digits and -, a letter first",
     ),
+    # Source: azure-ai-ml 1.35.2, validation of a deployment's name.
+    "deployment": (re.compile(r"[A-Za-z][A-Za-z0-9-]*"), "use letters, digits and -, a letter first"),
     "compute": (re.compile(r"[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]"), "use letters, digits and -, a letter first"),
 }
 _FAMILY = {"commandComponent": "component", "pipelineComponent": "component", "amlCompute": "compute"}
 _FAMILY |= dict.fromkeys(("environment", "data", "model"), "asset")
 _FAMILY |= dict.fromkeys(("managedOnlineEndpoint", "kubernetesOnlineEndpoint"), "endpoint")
+_FAMILY |= dict.fromkeys(("managedOnlineDeployment", "kubernetesOnlineDeployment"), "deployment")
 # Free text, or somebody else's keys: nothing is looked for in them.
 FREE = frozenset(["description", "tags", "properties", "display_name", "comment", "flavors", "system_metadata"])
 # Values of inputs may be <patterns> of the user's own; these words, or those of the input's name, make a placeholder.
@@ -43,7 +46,7 @@ _TO_FILL = frozenset(
 )
 _VALUES = frozenset(["inputs", "default", "enum"])
 _PLACEHOLDER = re.compile(r"<[A-Za-z][A-Za-z0-9_.-]*>")
-_WHOLE = re.compile(r"<[A-Za-z][\w .'-]*>")
+_WHOLE = re.compile(r"< ?[A-Za-z][\w .'-]*>")
 _TYPO = re.compile(
     r"(?<!\$)\$\{\s*(?P<one>(?:parent\.)?(?:inputs|outputs)\.[\w.]+|parent\.jobs\.[\w.]+)\s*\}"
     r"|\$\{\{\s*(?P<open>(?:parent\.)?(?:inputs|outputs|jobs)\.[\w.]+)\s*\}(?!\})"
@@ -120,9 +123,9 @@ def _names(doc: Document, kind: str) -> list[Problem]:
     pattern, todo = _NAMES.get(_FAMILY.get(kind, ""), (None, ""))
     if pattern is not None and name is not None and not unfinished(name) and not pattern.fullmatch(str(name)):
         problems.append(doc.problem(("name",), name, "is not a name that AzureML takes", todo, "bad-name"))
-    if isinstance(version, float) and pattern is not None:
+    if isinstance(version, int | float) and not isinstance(version, bool) and pattern is not None:
         line, _ = doc.position(("version",))
-        written = re.search(r"version\W*\s*:\s*([\d_.]+)", doc.source[line - 1])
+        written = re.search(r"version\W*:\s*([\w.+-]+)", doc.source[line - 1])
         if written and written[1] != str(version):
             wrong = f"is read as the number {version}"
             problems.append(doc.problem(("version",), written[1], wrong, f'write "{written[1]}"', "bad-version"))
@@ -164,7 +167,7 @@ def templated(text: object) -> bool:
 
 
 def unfinished(text: object) -> bool:
-    """Whether a text is not what is meant: a template, or a <placeholder> or a typo, which have findings of their own."""
+    """Whether a text is not what is meant: a template, or a <placeholder> or typo, which have findings of their own."""
     if not isinstance(text, str):
         return False
     return templated(text) or any((_PLACEHOLDER.search(text), _WHOLE.fullmatch(text), _TYPO.search(text)))

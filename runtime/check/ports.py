@@ -109,6 +109,8 @@ def _continued(doc: Document, place: Place, text: str) -> list[Problem]:
 def unused(doc: Document, kind: str) -> list[Problem]:
     """Inputs that nothing in the file reads; outputs that its command does not name."""
     said = "\n".join(v for place, v in doc.scalars() if isinstance(v, str) and place[0] not in keys.FREE)
+    if kind in kinds.PIPELINES and "jobs" not in doc.data:  # it is made from a component
+        return []
     # A command that names none may read all of them from its environment (AZUREML_PARAMETER_...).
     if keys.templated(said) or (kind not in kinds.PIPELINES and not re.search(r"\$\{\{\s*(?:in|out)puts\.", said)):
         return []

@@ -49,13 +49,15 @@ def _arguments(doc: Document, place: Place, text: str, call: Call, script: Path)
     tree = options.read(script)
     if tree is None:
         return []
-    config = hydra.keys(tree, script)
-    if config is not None:
+    try:
+        config, taken = hydra.keys(tree, script), options.of(tree)
+    except RecursionError:  # an expression of thousands of terms
+        return []
+    if config is not None and not any(word.startswith(hydra.OTHER_CONFIG) for word in call.words):
         wrong = f"{script.name} has no such key in its configuration"
         found = [(word.partition("=")[0], hydra.unknown(config, word)) for word in call.words]
         return [_problem(doc, place, word, wrong, keys.choice(key, hydra.dotted(config))) for word, key in found if key]
-    taken = options.of(tree)
-    if taken is None:
+    if taken is None or config is not None:
         return []
     given = [word.partition("=")[0] for word in call.words if re.match(r"--?[A-Za-z]", word)]
     wrong = f"{script.name} takes no such argument"

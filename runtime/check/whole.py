@@ -141,7 +141,14 @@ def _finding(path: Path, problem: Problem) -> Finding:
     rule = spot.rule if spot and spot.rule else "not-yaml"
     value = "" if problem.value is None or isinstance(problem.value, Mapping | list) else f"={_short(problem)}"
     message = f"{where}{value}: {problem.wrong}" if where else f"{problem.wrong}"
-    return Finding(shown(path), line, column, rule, where, message, problem.todo)
+    return Finding(_plain(shown(path)), line, column, rule, _plain(where), _plain(message), _plain(problem.todo))
+
+
+def _plain(text: str) -> str:
+    """The text as one line that any screen and file can take."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
 def _short(problem: Problem) -> str:
