@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime import __version__
-from runtime.errors import BadInput, NgcrunError, Problem
+from runtime.errors import BadInput, NgcrunError
+from runtime.local import cli as local_cli
 
 _DESCRIPTION = "Run, check and ship NVIDIA NGC workloads on this machine, in docker and on Azure Machine Learning."
 
@@ -27,12 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
     step = commands.add_parser("step", help="one component, as in a job", prefix_chars="\0", add_help=False)
     step.add_argument("words", nargs=argparse.REMAINDER, metavar="NAME --port=value ...")
     pipeline = commands.add_parser("pipeline", help="run an AzureML pipeline YAML on this machine")
-    pipeline.add_argument("file", type=Path)
-    pipeline.add_argument("overrides", nargs="*", metavar="input=value", help="inputs of the pipeline")
-    pipeline.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go (default: ./runs)")
-    pipeline.add_argument("--jobs", type=int, default=None, help="steps side by side (default: the number of cores)")
-    pipeline.add_argument("--no-mlflow", action="store_true", help="do not record the run in MLflow")
-    pipeline.add_argument("--dry-run", action="store_true", help="check everything, print the commands, run nothing")
+    local_cli.add_pipeline(pipeline)
+    local_cli.add_why(commands.add_parser("why", help="why a step of a run ran, or was taken over from another"))
     specs = commands.add_parser("specs", help="write the AzureML specs of all components, and the README's table")
     specs.add_argument(
         "--check", action="store_true", help="write nothing; fail if a spec drifts, is missing or orphaned"
@@ -136,27 +133,6 @@ def _step(arguments: argparse.Namespace) -> int:
     return execute(catalog.find(arguments.words[0]), arguments.words[1:])
 
 
-def _pipeline(arguments: argparse.Namespace) -> int:
-    from runtime.local.pipeline import run_file
-
-    pairs = [word.partition("=") for word in arguments.overrides]
-    wrong = [
-        Problem("argument", word, "is not input=value", "write input=value") for word, equals, _ in pairs if not equals
-    ]
-    if arguments.jobs is not None and arguments.jobs < 1:
-        wrong.append(Problem("--jobs", arguments.jobs, "is below 1", "give 1 or more"))
-    if wrong:
-        raise BadInput(wrong)
-    return run_file(
-        arguments.file,
-        {name: value for name, _, value in pairs},
-        runs=arguments.runs,
-        jobs=arguments.jobs,
-        mlflow=not arguments.no_mlflow,
-        dry_run=arguments.dry_run,
-    )
-
-
 def _specs(arguments: argparse.Namespace) -> int:
     from runtime import catalog, dockerfile, images, readme, spec
 
@@ -230,7 +206,8 @@ _HANDLERS = {
     "show": _show,
     "run": _run,
     "step": _step,
-    "pipeline": _pipeline,
+    "pipeline": local_cli.pipeline,
+    "why": local_cli.why,
     "specs": _specs,
     "tao": _tao,
     "images": _images,

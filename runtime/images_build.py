@@ -62,7 +62,7 @@ def argvs(row: Image, arguments: argparse.Namespace, context: Path) -> list[tupl
 
 def stage(row: Image, root: Path, context: Path) -> None:
     """The build context: the row's folder and the wheel of this package, as publishing uploads it."""
-    from runtime.azureml import snapshot
+    from runtime import snapshot
 
     source = root / "containers" / row.key
     if not (source / "Dockerfile").is_file():

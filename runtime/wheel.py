@@ -19,7 +19,7 @@ def build(root: Path) -> Path:
 
     Files written: `<cache>/wheels/<fingerprint>/ngcrun-<version>-py3-none-any.whl`.
     """
-    from runtime.azureml.snapshot import files, package_fingerprint
+    from runtime.snapshot import files, package_fingerprint
 
     folder = cache_folder() / "wheels" / package_fingerprint(root)[:16]
     with locked(folder):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.azureml import snapshot
+from runtime import snapshot
 from runtime.errors import BadInput, Problem, nearest
 from runtime.local import document
 from runtime.local.document import Document

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from runtime.azureml import snapshot
+from runtime import snapshot
 from runtime.errors import BadInput
 
 _JOB = re.compile(r"job:(?P<job>[\w.-]+)/(?P<output>\w+)(?:@(?P<name>[\w.-]+))?")

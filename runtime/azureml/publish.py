@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from runtime import snapshot
 from runtime.azureml import assets as assets_module
-from runtime.azureml import client, lock, plan, remote, schedule, snapshot
+from runtime.azureml import client, lock, plan, remote, schedule
 from runtime.azureml.assets import Asset
 from runtime.azureml.config import Settings
 from runtime.azureml.plan import CHANGED, CREATE, REFUSED, UNCHANGED, Action

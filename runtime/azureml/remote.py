@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
+from runtime import snapshot
 from runtime.azureml import assets as assets_module
-from runtime.azureml import client, snapshot
+from runtime.azureml import client
 from runtime.azureml.assets import FINGERPRINT, PLURAL, Asset
 from runtime.azureml.plan import Remote
 

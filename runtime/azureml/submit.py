@@ -98,7 +98,7 @@ def absent(doc: Document, given: Mapping[str, str]) -> None:
     """Raise `BadInput` for data that is not here, also where no step reads it: all of it is uploaded."""
     problems: list[Problem] = []
     for name, raw in (doc.data.get("inputs") or {}).items():
-        source = job_input(doc, ("inputs", name), raw, problems, given.get(name))
+        source = job_input(doc, ("inputs", name), raw, problems, given=given.get(name))
         if source is not None and isinstance(source.value, Path) and not source.value.exists():
             kind = source.type.removeprefix("uri_")
             problems.append(Problem(name, given.get(name, raw), "does not exist", f"name an existing {kind}"))

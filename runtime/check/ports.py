@@ -92,7 +92,7 @@ def command(doc: Document, place: Place, inputs: Mapping[str, Any], outputs: Map
 
 def _continued(doc: Document, place: Place, text: str) -> list[Problem]:
     line, _ = doc.position(place)
-    span = doc.spans.get(place)
+    span = doc.lines.get(place)
     ends = [n for n in range(line, (span.end if span else line) + 1) if doc.source[n - 1].rstrip().endswith("\\")]
     if not ends or not re.search(r"(?<!\\)\\[ \t]*[\n ]", text):
         return []

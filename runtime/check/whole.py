@@ -125,11 +125,11 @@ def _inside(doc: Document, name: str, job: Mapping[str, Any], tree: Tree) -> lis
     for key in ("component", "trial"):
         inner = mapping(job, key)
         if inner and "jobs" in inner:
-            return _of_kind(doc.part(("jobs", name, key)), "pipelineComponent", tree)
+            return _of_kind(doc.at(("jobs", name, key), inner), "pipelineComponent", tree)
         if "command" in inner and (key == "component" or "inputs" in inner):
-            return _of_kind(doc.part(("jobs", name, key)), "commandComponent", tree)
+            return _of_kind(doc.at(("jobs", name, key), inner), "commandComponent", tree)
     if "command" in job and job.get("type", "command") == "command":
-        part = doc.part(("jobs", name))
+        part = doc.at(("jobs", name), job)
         inputs, outputs = mapping(job, "inputs"), mapping(job, "outputs")
         return [*ports.command(part, ("command",), inputs, outputs), *script.of(part, ("command",), job)]
     return []

@@ -15,7 +15,7 @@ from runtime.errors import Problem, nearest
 from runtime.local.document import Document, Place
 from runtime.local.expression import BINDING, harm, placeholders
 from runtime.local.graph import DATA_TYPES, FromStep, Step, Value
-from runtime.local.plan import code_folder
+from runtime.local.plan import code_folder, included
 
 # Source: linux/binfmts.h, MAX_ARG_STRLEN is 131,072 for the whole text after `bash -c`.
 VALUE_BYTES = 100_000
@@ -30,10 +30,11 @@ _PATTERNS = {
 def steps(graph: Mapping[str, Step]) -> list[Problem]:
     """Every problem of every step, each component's own problems once."""
     problems: list[Problem] = []
-    seen: set[Path] = set()
+    seen: set[tuple[Path, Place]] = set()
     for step in graph.values():
-        if step.component.path not in seen:
-            seen.add(step.component.path)
+        place = (step.component.path, step.component.inside)
+        if place not in seen:
+            seen.add(place)
             problems += component(step.component)
         problems += bindings(step, graph)
     return problems
@@ -48,6 +49,11 @@ def component(doc: Document) -> list[Problem]:
         if not data.get(key)
     ]
     problems += code(doc)
+    problems += [
+        doc.problem(("additional_includes",), str(path), "does not exist", "name a path relative to this file")
+        for path in included(doc)
+        if not path.exists()
+    ]
     inputs, outputs = data.get("inputs") or {}, data.get("outputs") or {}
     for name, port in inputs.items():
         problems += declaration(doc, ("inputs", name), port or {})
@@ -139,6 +145,8 @@ def bindings(step: Step, graph: Mapping[str, Step]) -> list[Problem]:
     for name, given in declared.items():
         port = given or {}
         source = step.inputs.get(name)
+        if step.sweep is not None and name in (step.sweep.get("search_space") or {}):
+            continue
         if source is None:
             if not port.get("optional") and port.get("default") is None:
                 todo = f"add `{name}:` below `inputs:`"

@@ -26,27 +26,24 @@ class Span:
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML file: `data` as plain values, `spans` from a place such as `("jobs", "train")` to where it stands.
+    """One YAML file: `data` as plain values, `lines` from a place such as `("jobs", "train")` to where it stands.
 
     `twice` are the keys that stand there a second time: YAML's own readers take the last one without a word.
-    `within` is the place in the file when the document is only a part of it.
+    `inside` is the place in the file where `data` stands, `hidden` what was put around what stands in the file.
     """
 
     path: Path
     data: Any
-    spans: dict[Place, Span] = field(default_factory=dict)
+    lines: dict[Place, Span] = field(default_factory=dict)
     source: tuple[str, ...] = ()
     twice: tuple[tuple[Place, Span], ...] = ()
-    within: Place = ()
+    inside: Place = ()
+    hidden: Place = ()
 
-    def part(self, place: Place) -> Document:
-        """The mapping at `place` as a document of its own, whose problems still say where they are in the file."""
-        data = self.data
-        for key in place:
-            data = data[int(key) if isinstance(data, list) else key]
-        size = len(place)
-        spans = {known[size:]: span for known, span in self.spans.items() if known[:size] == place}
-        return Document(self.path, data, spans, self.source, (), (*self.within, *place))
+    def at(self, place: Place, data: Any) -> Document:
+        """What stands at `place` as a document of its own, whose findings still say where in the file they are."""
+        lines = {key[len(place) :]: span for key, span in self.lines.items() if key[: len(place)] == place}
+        return Document(self.path, data, lines, self.source, (), (*self.inside, *place), self.hidden)
 
     def problem(self, place: Place, value: object, wrong: str, todo: str, rule: str = "") -> Problem:
         """A `Problem` at a place of this file, `<file>:<line>: <place>=<value>: ...`, at the nearest known line.
@@ -54,14 +51,15 @@ class Document:
         It points at `value` where that is a text that stands there; `rule`: the rule of `ngcrun check` that is broken.
         """
         line, column = self.position(place, value if isinstance(value, str) else "")
-        name = ".".join((*self.within, *place))
+        whole = (*self.inside, *place)
+        name = ".".join(whole[len(self.hidden) :] if whole[: len(self.hidden)] == self.hidden else whole)
         return Problem(f"{shown(self.path)}:{line}: {name}", value, wrong, todo, Spot(name, line, column, rule))
 
     def position(self, place: Place, at: str = "") -> tuple[int, int]:
         """Line and column of the text `at` inside the value at `place`; of its key where there is no such text."""
-        while place and place not in self.spans:
+        while place and place not in self.lines:
             place = place[:-1]
-        span = self.spans.get(place, Span(1, 1, 1))
+        span = self.lines.get(place, Span(1, 1, 1))
         for number in range(span.line, min(span.end, len(self.source)) + 1) if at else ():
             found = self.source[number - 1].find(at, span.column - 1 if number == span.line else 0)
             if found >= 0:

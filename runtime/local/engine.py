@@ -6,19 +6,19 @@ import contextlib
 import math
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from runtime import vendor
 from runtime.errors import ToolFailed
-from runtime.execute import is_empty
+from runtime.local import distribute, workspace
+from runtime.local.content import Content
 from runtime.local.plan import Planned, fingerprint
+from runtime.local.reuse import Key, Reuse, differences
 from runtime.local.track import Tracker
 
 # Polars, which mlflow loads, takes SIGINT over with SA_RESTART: a wait without end would sleep through Ctrl-C.
@@ -36,7 +36,10 @@ class State:
     seconds: float = 0.0
     exit_code: int | None = None
     why: str = ""
-    changed_inputs: list[str] = field(default_factory=list)
+    reused: str = ""  # the step folder whose outputs were taken over
+    because: tuple[str, ...] = ()  # it ran, and was not taken over
+    key: dict[str, str] = field(default_factory=dict)
+    made: dict[str, Content] = field(default_factory=dict)  # what each output holds
 
 
 Listener = Callable[[str, State], None]
@@ -48,7 +51,7 @@ class Engine:
     A step's thread notes times and exit code; statuses change on the thread of `run` alone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run has
         self,
         planned: Mapping[str, Planned],
         listener: Listener,
@@ -56,7 +59,9 @@ class Engine:
         tracker: Tracker | None,
         jobs: int,
         stop_on_failure: bool,
+        reuse: Reuse | None = None,
     ) -> None:
+        self.reuse = reuse
         self.planned, self.listener, self.tracker = planned, listener, tracker
         self.jobs, self.stop_on_failure = jobs, stop_on_failure
         self.states = {name: State() for name in planned}
@@ -162,17 +167,48 @@ class Engine:
         self._events.put((name, status, why))
 
     def _execute(self, name: str, planned: Planned, state: State) -> tuple[str, str]:
-        prepare(planned)
-        watched = watched_inputs(planned)
+        key = self._look(name, planned, state) if self.reuse else None
+        if state.reused:
+            return "completed", ""
+        workspace.prepare(planned)
+        watched = workspace.watched_inputs(planned)
         before = {path: fingerprint(path) for path in watched}
-        own = self.tracker.environment(name) if self.tracker else {}
+        own = (self.tracker.environment(name) if self.tracker else {}) | distribute.port(planned.step.spec)
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
         state.started = time.time()  # not the wait for the store, which is no time of the step's
+        state.exit_code = self._process(name, planned, own)
+        changed = [str(path) for path in watched if fingerprint(path) != before[path]]
+        if self._stopping.is_set() and state.exit_code != 0:
+            return "canceled", "stopped"
+        state.exit_code, why = workspace.verdict(planned, state.exit_code, changed)
+        if self.reuse and key and not why:
+            state.made = self.reuse.remember(key, planned)
+        return ("failed", why) if why else ("completed", "")
+
+    def _look(self, name: str, planned: Planned, state: State) -> Key | None:
+        """Take over what the step made before, if nothing has changed; else its key, and in `state` why it runs."""
+        assert self.reuse is not None  # noqa: S101 - the caller has looked; narrows for mypy
+        try:
+            key = self.reuse.key(planned)
+            found, why = self.reuse.find(key) if planned.step.deterministic else (None, "is_deterministic: false")
+            before = self.reuse.last(name)
+            self.reuse.note(name, key)
+            if found is not None:
+                workspace.adopt(found, planned)
+                state.made = {port: self.reuse.content(path) for port, path in found.outputs.items()}
+                state.reused = str(found.folder)
+        except OSError as error:
+            raise ToolFailed(f"{error.filename}: cannot be read ({error.strerror})") from error
+        state.key = dict(key.fields)
+        state.because = (why,) if why else tuple(differences(before, key.fields)) if before else ("never ran here",)
+        return key
+
+    def _process(self, name: str, planned: Planned, own: Mapping[str, str]) -> int:
         with vendor.running(
             planned.command.argv,
             planned.log,
-            env=planned.command.environment(_not_ours(os.environ)) | own,
+            env=planned.command.environment(_not_ours(os.environ)) | dict(own),
             cwd=planned.command.cwd,
             read_only=planned.command.read_only,
             grace_s=GRACE_S,
@@ -180,62 +216,13 @@ class Engine:
             self._processes[name] = process
             if self._stopping.is_set():  # set between the look above and the start
                 vendor.signal_group(process.pid, signal.SIGTERM)
-            state.exit_code = process.wait()
-        del self._processes[name]
-        state.changed_inputs = [str(path) for path in watched if fingerprint(path) != before[path]]
-        return self._verdict(planned, state)
-
-    def _verdict(self, planned: Planned, state: State) -> tuple[str, str]:
-        """Success needs evidence: the exit status, untouched inputs, and outputs that are there and not empty."""
-        if self._stopping.is_set() and state.exit_code != 0:
-            return "canceled", "stopped"
-        if state.exit_code != 0:
-            return "failed", last_word(planned.log) or f"exit status {state.exit_code} and nothing in its log"
-        if state.changed_inputs:
-            return "failed", f"it changed its input {state.changed_inputs[0]}; inputs are read-only on AzureML"
-        empty = [port for port, path in planned.outputs.items() if is_empty(path)]
-        if empty:
-            state.exit_code = 4
-            return "failed", f"output {empty[0]!r} was not written, though the command ended with status 0"
-        return "completed", ""
-
-
-def prepare(planned: Planned) -> None:
-    """Make the step's folders: its working folder, and each output as AzureML would (a folder; a file's parent)."""
-    planned.command.cwd.mkdir(parents=True)
-    if planned.code is not None:
-        copy_code(planned.code, planned)
-    for port, path in planned.outputs.items():
-        declared = planned.step.spec["outputs"][port] or {}
-        folder = path.parent if declared.get("type") == "uri_file" else path
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-def copy_code(code: Path, planned: Planned) -> None:
-    """Fill the working folder with a copy of the component's `code`, without what holds the run folder itself."""
-
-    def left_out(folder: str, names: list[str]) -> set[str]:
-        own = {name for name in names if planned.folder.is_relative_to(Path(folder, name))}
-        return own | ({".git", "__pycache__"} & set(names))
-
-    try:
-        shutil.copytree(code, planned.command.cwd, ignore=left_out, ignore_dangling_symlinks=True, dirs_exist_ok=True)
-    except OSError as error:  # shutil.Error is one too, and holds a list of (from, to, why)
-        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
-        raise ToolFailed(f"code {str(code)!r} cannot be copied ({why})") from error
-
-
-def watched_inputs(planned: Planned) -> list[Path]:
-    """Inputs that no mount protects and that a fingerprint must watch; one that holds the run folder cannot be."""
-    data = [Path(text) for name, text in planned.inputs.items() if f"AZURE_ML_INPUT_{name}" in planned.command.env]
-    return [p for p in data if p not in planned.command.read_only and not planned.folder.is_relative_to(p)]
-
-
-def last_word(log: Path) -> str:
-    """The line that says why: the last one that is neither blank, nor a warning, nor a quoted tail."""
-    lines = vendor.tail(log, 60).splitlines()
-    told = [line for line in lines if line.strip() and not line.startswith(("  | ", "warning:"))]
-    return told[-1].strip()[:500] if told else ""
+            try:
+                return process.wait(planned.timeout_s)
+            except subprocess.TimeoutExpired:
+                vendor.stop(process, GRACE_S)
+                raise ToolFailed(f"took longer than its limits.timeout of {planned.timeout_s:g} s") from None
+            finally:
+                del self._processes[name]
 
 
 def _not_ours(environ: Mapping[str, str]) -> dict[str, str]:

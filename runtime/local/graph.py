@@ -14,6 +14,7 @@ from typing import Any
 from runtime.errors import BadInput, Problem, nearest
 from runtime.local import document
 from runtime.local.document import Document
+from runtime.local.references import References
 
 DATA_TYPES = {"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"}
 
@@ -46,6 +47,9 @@ class Step:
     pipeline: Document
     inputs: dict[str, Source] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    deterministic: bool = True  # what it made before may be taken over
+    limits: Mapping[str, Any] = field(default_factory=dict)  # what the pipeline says of them
+    sweep: Mapping[str, Any] | None = None  # it runs as many trials of its component, as this says
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -71,22 +75,28 @@ class Graph:
     outputs: dict[str, FromStep]
     inputs: dict[str, Any]
     stop_on_failure: bool = False
+    force: bool = False  # settings.force_rerun
 
 
-def read(path: Path, overrides: Mapping[str, str] | None = None, *, here: bool = True) -> Graph:
+def read(
+    path: Path,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    here: bool = True,
+    references: References | None = None,
+) -> Graph:
     """Read a pipeline and everything it refers to; raises `BadInput` with every problem of the whole graph.
 
-    `here`: it is to run on this machine, so what needs several is a problem, too.
+    A job or a component alone is read as a pipeline of one step. `here`: it is to run on this machine, so what needs
+    several is a problem, too.
     """
     from runtime.local import check, shape
     from runtime.local.unfold import Scope, job_input, named_outputs, unfold
+    from runtime.local.wrap import as_pipeline
 
-    doc = document.load(path)
+    loaded = document.load(path)
+    doc = as_pipeline(loaded, overrides or {}, here=here)
     problems: list[Problem] = []
-    if doc.data.get("type") != "pipeline":
-        raise BadInput(
-            [doc.problem(("type",), doc.data.get("type"), "is not a pipeline job", "name a `type: pipeline` file")]
-        )
     wrong = shape.of(doc, here=here)
     if wrong:
         raise BadInput(wrong)
@@ -96,10 +106,13 @@ def read(path: Path, overrides: Mapping[str, str] | None = None, *, here: bool =
         for name, text in given.items()
         if name not in declared
     ]
-    inputs = {n: job_input(doc, ("inputs", n), raw, problems, given.get(n)) for n, raw in declared.items()}
+    inputs = {
+        n: job_input(doc, ("inputs", n), raw, problems, given=given.get(n), references=references)
+        for n, raw in declared.items()
+    }
     steps: dict[str, Step] = {}
-    scope = Scope(doc, "", inputs, here=here)
-    unfold(scope, steps, problems, (path.resolve(),))
+    scope = Scope(doc, "", inputs, here=here, references=references or References())
+    unfold(scope, steps, problems, (path.resolve(),) if doc is loaded else ())
     outputs = named_outputs(scope)
     problems += check.steps(steps)
     ordered = steps if problems else _ordered(doc, steps)
@@ -109,7 +122,7 @@ def read(path: Path, overrides: Mapping[str, str] | None = None, *, here: bool =
     stop = settings.get("continue_on_step_failure") is False  # Source: the reference's default is true
     name = str(doc.data.get("display_name") or doc.data.get("name") or path.stem)
     shown = {n: s.value if isinstance(s, Value) else None for n, s in inputs.items()}
-    return Graph(name, path, ordered, outputs, shown, stop)
+    return Graph(name, path, ordered, outputs, shown, stop, force=settings.get("force_rerun") is True)
 
 
 def _ordered(doc: Document, steps: dict[str, Step]) -> dict[str, Step]:

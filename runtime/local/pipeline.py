@@ -8,35 +8,56 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime import vendor
 from runtime.local import graph as graph_module
-from runtime.local import report, screen
+from runtime.local import references, report, screen
 from runtime.local.document import shown
 from runtime.local.engine import Engine, State
 from runtime.local.plan import Planned, plan
-from runtime.local.record import Record, link_outputs, new_folder
+from runtime.local.record import Record, link_outputs, run_folder
+from runtime.local.reuse import Reuse
 from runtime.local.track import Tracker, shown_uri, store_uri
 
 _EXIT = {"completed": 0, "canceled": 130}
 
 
-def run_file(  # noqa: PLR0913 - one a flag of the command line
-    file: Path, overrides: Mapping[str, str], *, runs: Path, jobs: int | None, mlflow: bool, dry_run: bool
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """What the flags of `ngcrun pipeline` say."""
+
+    runs: Path = Path("runs")
+    jobs: int | None = None
+    mlflow: bool = True
+    dry_run: bool = False
+    force: bool = False  # everything runs again, and is remembered
+    cache: bool = True
+    map: Path | None = None  # what references stand for here
+    resume: Path | None = None  # an interrupted run's folder, in which to go on
+
+
+def run_file(file: Path, overrides: Mapping[str, str], options: Options) -> int:
     """Run an AzureML pipeline YAML on this machine; returns the exit status.
 
     Writes `<runs>/<name>-<time>/`: `run.json`, `report.html`, `steps/<step>/{log.txt,metrics.jsonl,outputs/}`, and
     `outputs/` with a link to each named output. Raises `BadInput` before anything is written if the graph is wrong.
     """
-    graph = graph_module.read(file, overrides)
+    graph = graph_module.read(file, overrides, references=references.load(options.map))
     mount = mounts_work()
-    if dry_run:
+    runs = options.runs if options.resume is None else options.resume.parent
+    if options.dry_run:
         return _show(plan(graph, runs.resolve() / f"{graph.name}-TIME", mount=mount))
-    uri = store_uri(runs) if mlflow else None  # refuses what it must before the run folder is made
-    folder = new_folder(runs, graph.name)
+    uri = store_uri(runs) if options.mlflow else None  # refuses what it must before the run folder is made
+    with run_folder(runs, graph.name, options.resume) as folder:
+        return _run(graph, folder, options, uri, mount=mount)
+
+
+def _run(graph: graph_module.Graph, folder: Path, options: Options, uri: str | None, *, mount: bool) -> int:
     planned = plan(graph, folder, mount=mount)
+    read = not options.force and not graph.force
+    reuse = Reuse(folder.parent / ".cache", graph.name, read=read) if options.cache else None
     tracker = Tracker(uri, graph.name, list(planned), {n: str(v) for n, v in graph.inputs.items()}) if uri else None
     record = Record(graph, planned, folder, read_only=mount)
     screen.say(f"{graph.name}: {len(planned)} steps, run folder {shown(folder)}")
@@ -47,8 +68,8 @@ def run_file(  # noqa: PLR0913 - one a flag of the command line
             record.write(engine.states, "running", tracker)
         tell(name, state)
 
-    engine = Engine(planned, listener, tracker=tracker, jobs=jobs or max(2, os.cpu_count() or 2),
-                    stop_on_failure=graph.stop_on_failure)  # fmt: skip
+    engine = Engine(planned, listener, tracker=tracker, jobs=options.jobs or max(2, os.cpu_count() or 2),
+                    stop_on_failure=graph.stop_on_failure, reuse=reuse)  # fmt: skip
     with stoppable(engine):
         record.write(engine.states, "running", tracker)
         with screen.live(engine, planned):
@@ -105,7 +126,9 @@ def _say_how_it_went(
 ) -> None:
     seconds = max((s.started + s.seconds for s in engine.states.values()), default=0.0)
     began = min((s.started for s in engine.states.values() if s.started), default=seconds)
-    screen.say(f"{status} in {seconds - began:.1f} s")
+    reused = sum(bool(state.reused) for state in engine.states.values())
+    told = f", {reused} of {len(engine.states)} steps taken over from earlier runs" if reused else ""
+    screen.say(f"{status} in {seconds - began:.1f} s{told}")
     for name, state in engine.states.items():
         if state.status == "failed":
             screen.say(f"{name}: {state.why}; log: {shown(engine.planned[name].log)}", error=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime import snapshot
 from runtime.command import Command
+from runtime.local import distribute
 from runtime.local.document import Document
 from runtime.local.expression import render
 from runtime.local.graph import DATA_TYPES, FromStep, Graph, Step, Value
@@ -26,7 +28,20 @@ class Planned:
     outputs: Mapping[str, Path]
     inputs: Mapping[str, str]
     log: Path
+    runs: Path  # the folder of all runs
     code: Path | None = None
+    included: tuple[Path, ...] = ()
+    timeout_s: float | None = None
+    image: str = ""  # what identifies the container image it runs in; empty: this machine's own Python
+
+    def is_data(self, name: str) -> bool:
+        """Whether the input is a file or folder, not a literal."""
+        return _is_data(self.step, name)
+
+    def code_files(self) -> Iterator[Path]:
+        """What AzureML would upload of `code`: without the runs folder, which may lie in it."""
+        if self.code is not None:
+            yield from snapshot.files(self.code, without=self.runs)
 
 
 def plan(graph: Graph, run: Path, *, mount: bool) -> dict[str, Planned]:
@@ -34,10 +49,11 @@ def plan(graph: Graph, run: Path, *, mount: bool) -> dict[str, Planned]:
     places = {
         i: {p: run / "steps" / i / "outputs" / p for p in s.spec.get("outputs") or {}} for i, s in graph.steps.items()
     }
-    return {i: _planned(step, run / "steps" / i, places, mount) for i, step in graph.steps.items()}
+    return {i: planned(step, run, run / "steps" / i, places, mount=mount) for i, step in graph.steps.items()}
 
 
-def _planned(step: Step, folder: Path, places: Mapping[str, Mapping[str, Path]], mount: bool) -> Planned:
+def planned(step: Step, run: Path, folder: Path, places: Mapping[str, Mapping[str, Path]], *, mount: bool) -> Planned:
+    """One step's Command, to run in `folder`; `places`: where the outputs of all steps go."""
     inputs = input_texts(step, places)
     outputs = places[step.id]
     values: dict[tuple[str, ...], str | None] = {("inputs", n): inputs.get(n) for n in step.spec.get("inputs") or {}}
@@ -45,7 +61,7 @@ def _planned(step: Step, folder: Path, places: Mapping[str, Mapping[str, Path]],
     paths = {("inputs", n) for n in inputs if _is_data(step, n)} | {("outputs", n) for n in outputs}
     read = tuple(sorted({Path(inputs[n]) for n in inputs if _is_data(step, n)})) if mount else ()
     command = Command(
-        argv=("bash", "-c", render(str(step.spec["command"]), values, paths)),  # AzureML runs a command by bash too
+        argv=distribute.argv(render(str(step.spec["command"]), values, paths), step.spec),
         cwd=folder / "work",
         env=environment(step, inputs, outputs, folder),
         # `python` in a command means the Python that runs ngcrun, as in a container it means the container's.
@@ -53,7 +69,23 @@ def _planned(step: Step, folder: Path, places: Mapping[str, Mapping[str, Path]],
         # An input folder that holds the run folder itself must stay writable, and changes while the step writes there.
         read_only=tuple(p for p in read if not folder.is_relative_to(p)),
     )
-    return Planned(step, command, folder, outputs, inputs, folder / "log.txt", code_folder(step.component))
+    code, more = code_folder(step.component), included(step.component)
+    log, until = folder / "log.txt", timeout_s(step)
+    return Planned(step, command, folder, outputs, inputs, log, run.parent, code, more, until)
+
+
+def included(component: Document) -> tuple[Path, ...]:
+    """`additional_includes`: files and folders that travel beside `code`, counted from the component's file."""
+    listed = component.data.get("additional_includes") or ()
+    return tuple((component.path.parent / str(text)).resolve() for text in listed)
+
+
+def timeout_s(step: Step) -> float | None:
+    """`limits.timeout` of the step, else of its component; seconds."""
+    for spec in (step.limits, step.spec.get("limits") or {}):
+        if spec.get("timeout") is not None:
+            return float(spec["timeout"])
+    return None
 
 
 def code_folder(component: Document) -> Path | None:
@@ -73,6 +105,8 @@ def input_texts(step: Step, places: Mapping[str, Mapping[str, Path]]) -> dict[st
             texts[name] = str(source.value)
         elif (port or {}).get("default") is not None:
             texts[name] = str(port["default"])
+        if step.sweep is not None and name in (step.sweep.get("search_space") or {}) and source is None:
+            texts[name] = "{" + name + "}"  # what each trial puts its own value for
     return texts
 
 
@@ -94,14 +128,14 @@ def environment(step: Step, inputs: Mapping[str, str], outputs: Mapping[str, Pat
             env[f"AZUREML_PARAMETER_{name}"] = text  # Source: azure-ai-ml 1.35.2, sweep and parameter constants
     for name, path in outputs.items():
         env[f"AZURE_ML_OUTPUT_{name}"] = str(path)  # Source: public user code only; not documented by Microsoft
-    env["AZUREML_NODE_COUNT"] = "1"  # Source: Azure/azureml-examples, distributed jobs
+    env |= distribute.environment(step.spec)
     env |= {str(k): str(v) for k, v in (step.spec.get("environment_variables") or {}).items()} | step.env
     env["NGCRUN_METRICS_FILE"] = str(folder / "metrics.jsonl")
     return env
 
 
 def fingerprint(path: Path) -> str:
-    """A hash of the names, sizes and modification times below `path`; no file is opened."""
+    """A hash of the names, sizes, times and inodes below `path`; no file is opened."""
     digest = hashlib.sha256()
     stack = [path]
     while stack:
@@ -114,5 +148,6 @@ def fingerprint(path: Path) -> str:
             stat = here.lstat()
         except FileNotFoundError:
             continue
-        digest.update(f"{here}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        seen = (here, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        digest.update("\0".join(map(str, seen)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -9,7 +11,7 @@ import platform
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,34 @@ def new_folder(runs: Path, name: str) -> Path:
             raise _unwritable(runs, (error.strerror or str(error)).lower()) from error
         return folder
     raise RuntimeError(f"a thousand runs of {base}")
+
+
+@contextlib.contextmanager
+def run_folder(runs: Path, name: str, resume: Path | None) -> Iterator[Path]:
+    """A new run folder, or that of an interrupted run to go on in; a lock keeps a second engine out of it.
+
+    Raises `BadInput` when it is none, is another pipeline's, or another engine is at work in it.
+    """
+    if resume is not None:
+        _same_pipeline(resume, name)
+    folder = new_folder(runs, name) if resume is None else resume.resolve()
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            todo = "wait until it has ended, or stop it"
+            raise BadInput.of("--resume", resume, "is the folder of a run that is still going on", todo) from None
+        yield folder
+
+
+def _same_pipeline(resume: Path, name: str) -> None:
+    try:
+        record = json.loads((resume / "run.json").read_text(encoding="utf-8"))
+        other = record["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput.of("--resume", resume, "is no run folder", "see `ngcrun runs`") from None
+    if other != name:
+        raise BadInput.of("--resume", resume, f"is a run of {other!r}, not of {name!r}", "see `ngcrun runs`")
 
 
 def _unwritable(runs: Path, reason: str) -> BadInput:
@@ -80,7 +110,7 @@ class Record:
     def _text(self, name: str, state: State, tracker: Tracker | None) -> str:
         """One step as JSON, made anew only when it has changed: a pipeline may have hundreds."""
         run_id = tracker.run_ids.get(name) if tracker else None
-        key = (*vars(state).values(), run_id)
+        key = (*(str(value) for value in vars(state).values()), run_id)
         if self._texts.get(name, ((), ""))[0] != key:
             text = json.dumps(self._step(name, state, run_id), indent=1, ensure_ascii=False)
             self._texts[name] = key, textwrap.indent(text, "  ")
@@ -97,11 +127,15 @@ class Record:
             "began_s": round(state.started - self._began, 3) if state.started else None,
             "seconds": round(state.seconds, 3),
             "why": state.why or None,
+            "reused": state.reused or None,
+            "because": list(state.because),
+            "key": state.key,
             "command": list(planned.command.argv),
             "environment": dict(planned.command.env),
             "read_only": [str(p) for p in planned.command.read_only],
             "inputs": dict(planned.inputs),
             "outputs": {port: str(path) for port, path in planned.outputs.items()},
+            "contents": {p: {"sha256": c.digest, "bytes": c.size, "files": c.files} for p, c in state.made.items()},
             "log": str(planned.log),
             "mlflow_run_id": run_id,
         }
@@ -117,6 +151,7 @@ def link_outputs(
         if states[source.step].status == "completed":
             link = folder / "outputs" / name
             link.parent.mkdir(exist_ok=True)
+            link.unlink(missing_ok=True)  # of the run that is resumed
             link.symlink_to(os.path.relpath(target, link.parent))
             linked[name] = link
     return linked

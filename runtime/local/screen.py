@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 from runtime import vendor
@@ -19,9 +20,16 @@ _COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "skipped":
 def plain_line(name: str, state: State) -> str:
     """One event as a line for a log: time, step, what happened."""
     text = f"{time.strftime('%H:%M:%S')} {name}: {state.status}"
+    if state.reused:
+        return f"{text}, taken over from {run_of(state)}"
     if state.status in ("completed", "failed"):
         text += f" in {state.seconds:.1f} s"
     return text + (f": {state.why}" if state.why else "")
+
+
+def run_of(state: State) -> str:
+    """The run that the outputs of a step were taken over from."""
+    return Path(state.reused).parents[1].name
 
 
 def say(text: str, *, error: bool = False) -> None:
@@ -72,7 +80,7 @@ def _table(states: Mapping[str, State], planned: Mapping[str, Planned]) -> Any:
     table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
     for name, state in states.items():
         seconds = time.time() - state.started if state.status == "running" else state.seconds
-        said = state.why
+        said = f"taken over from {run_of(state)}" if state.reused else state.why
         if state.status == "running":
             said = vendor.tail(planned[name].log, 1)
         clock = f"{seconds:.1f}" if state.started else ""

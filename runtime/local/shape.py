@@ -19,19 +19,21 @@ _RUN = "resources identity queue_settings limits services distribution environme
 FIELDS = {
     "pipeline": f"{_ANY} jobs settings compute experiment_name identity services component auto_delete_setting",
     "command": f"{_ANY} {_RUN} additional_includes auto_delete_setting successful_return_code",
-    "step": f"{_ANY} {_RUN} component compute comment experiment_name jobs trial settings",
+    "step": f"{_ANY} {_RUN} component compute comment experiment_name jobs settings additional_includes",
+    "sweep": f"{_ANY} trial search_space objective sampling_algorithm limits early_termination compute resources "
+    "identity queue_settings experiment_name environment_variables services",
     "settings": "default_compute default_datastore continue_on_step_failure force_rerun",
 }
-_MAPPINGS = ("inputs", "outputs", "jobs", "settings", "environment_variables", "resources", "limits")
+_MAPPINGS = ("inputs", "outputs", "jobs", "settings", "environment_variables", "resources", "limits", "search_space",
+             "objective")  # fmt: skip
 _TEXTS = ("command", "code")
+LITERAL_TYPES = {"string", "integer", "number", "boolean"}
 _NAME = re.compile(r"[\w-]+")
 # What would give another result here than on AzureML. Whatever else has no meaning here: docs/pipelines.md.
-_REFUSED = {
-    "distribution": ("needs several processes, and here is one", "run it on AzureML, or remove it"),
-    "additional_includes": ("is not copied beside `code` here", "move the files below `code`"),
-}
 _MACHINES = "machines are asked for, and here is one"
-_HERE_ONLY = {_MACHINES, *(wrong for wrong, _ in _REFUSED.values())}
+_KIND = "is no distribution that runs here"
+_HERE_ONLY = {_MACHINES, _KIND}
+_DISTRIBUTIONS = ("pytorch", "mpi")
 
 
 def of(doc: Document, *, here: bool = True) -> list[Problem]:
@@ -66,9 +68,10 @@ def _name(doc: Document, place: Place, name: object) -> list[Problem]:
 
 
 def _step(doc: Document, place: Place, job: Any) -> list[Problem]:
-    if isinstance(job, Mapping) and job.get("type", "command") not in ("command", "pipeline"):
+    kind = job.get("type", "command") if isinstance(job, Mapping) else "command"
+    if kind not in ("command", "pipeline", "sweep"):
         return []  # refused as a whole, by its type
-    problems = _mapping(doc, place, job, "step")
+    problems = _mapping(doc, place, job, "sweep" if kind == "sweep" else "step")
     if problems:
         return problems
     beside = [key for key in ("command", "code") if key in job and job.get("component") is not None]
@@ -100,12 +103,24 @@ def _mapping(doc: Document, place: Place, data: Any, kind: str) -> list[Problem]
             problems.append(doc.problem((*place, key), value, "is not a mapping", "write `name: value` lines below it"))
         elif key in _TEXTS and not isinstance(value, str):
             problems.append(doc.problem((*place, key), value, "is not text", "write one string"))
-        elif key in _REFUSED:
-            problems.append(doc.problem((*place, key), value, *_REFUSED[key]))
+        elif key == "limits" and not _is_number(value.get("timeout", 1)):
+            where, limit = (*place, key, "timeout"), value["timeout"]
+            problems.append(doc.problem(where, limit, "is not a number of seconds", "write such as 3600"))
+        elif key == "distribution" and _distribution(value) not in _DISTRIBUTIONS:
+            problems.append(doc.problem((*place, key), value, _KIND, f"use {' or '.join(_DISTRIBUTIONS)}, or AzureML"))
         elif key == "resources" and value.get("instance_count", 1) not in (1, "1"):
             where, count = (*place, key, "instance_count"), value["instance_count"]
-            problems.append(doc.problem(where, count, _MACHINES, "write 1"))
+            if _distribution(data.get("distribution")) != "pytorch":  # its nodes are processes here
+                problems.append(doc.problem(where, count, _MACHINES, "write 1, or say `distribution: {type: pytorch}`"))
     return problems
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _distribution(value: Any) -> str:
+    return str(value.get("type", "")).lower() if isinstance(value, Mapping) else ""
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import BadInput, Problem, nearest
-from runtime.local import document, shape
+from runtime.errors import Problem, nearest
 from runtime.local.document import Document
 from runtime.local.expression import BINDING, binding_of
 from runtime.local.graph import DATA_TYPES, FromStep, Source, Step, Value
+from runtime.local.nodes import LITERALS, Node
+from runtime.local.references import References, is_remote
 
 
 @dataclass
@@ -25,10 +26,17 @@ class Scope:
     # An output of a nested pipeline is an output of one of its steps; known once that pipeline is unfolded.
     outputs: dict[tuple[str, str], FromStep] = field(default_factory=dict)
     here: bool = True  # to run on this machine; on AzureML more can be had
+    references: References = field(default_factory=References)
 
 
-def job_input(
-    doc: Document, place: tuple[str, ...], raw: Any, problems: list[Problem], given: str | None = None
+def job_input(  # noqa: PLR0913 - where it stands, and what may replace it
+    doc: Document,
+    place: tuple[str, ...],
+    raw: Any,
+    problems: list[Problem],
+    *,
+    given: str | None = None,
+    references: References | None = None,
 ) -> Value | None:
     """A pipeline job's input: a literal, `{type, path}` for data, or `{type, value|default}`; `given` replaces it."""
     kind = str(raw.get("type", "uri_folder")) if isinstance(raw, dict) else _literal_type(raw)
@@ -37,24 +45,30 @@ def job_input(
         return Value(None, kind)
     if given is not None:
         return Value(Path(given).resolve() if kind in DATA_TYPES else given, kind)
-    if not isinstance(raw, dict):
-        return None if raw is None else Value(raw, kind)
-    if kind not in DATA_TYPES:
-        value = raw.get("value", raw.get("default"))
+    value = raw.get("value", raw.get("default")) if isinstance(raw, dict) else raw
+    if not isinstance(raw, dict) or kind not in DATA_TYPES:
         return None if value is None else Value(value, kind)
-    text = str(raw.get("path", ""))
+    return Value(_path(doc, place, str(raw.get("path", "")), problems, references or References()), kind)
+
+
+def _path(
+    doc: Document, place: tuple[str, ...], text: str, problems: list[Problem], references: References
+) -> Path | None:
+    """Where data is on this machine; None, with a problem, when it is not."""
     if not text:
         problems.append(doc.problem(place, None, "has no path", "add `path:`"))
-    elif _remote(text):
-        todo = f"download it and name the local copy: {place[-1]}=PATH"
+        return None
+    if not is_remote(text):
+        return (doc.path.parent / text).resolve()
+    mapped = references.path(text)
+    if mapped is None:
+        todo = f"download it and name the local copy: {place[-1]}=PATH, or --map it"
         problems.append(doc.problem((*place, "path"), text, "is not on this machine", todo))
-    else:
-        return Value((doc.path.parent / text).resolve(), kind)
-    return Value(None, kind)
+    return mapped
 
 
 def _literal_type(raw: Any) -> str:
-    return {bool: "boolean", int: "integer", float: "number"}.get(type(raw), "string")
+    return LITERALS.get(type(raw), "string")
 
 
 def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: tuple[Path, ...]) -> None:
@@ -63,10 +77,13 @@ def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: 
     jobs: Mapping[str, Any] = doc.data.get("jobs") or {}
     if not jobs:
         problems.append(doc.problem(("jobs",), None, "has no step", "add at least one"))
-    for name, job in jobs.items():
-        component = _component(scope, name, job, problems, seen)
-        if component is not None:
-            scope.jobs[name] = component
+    nodes = {n: Node(doc, n, job, scope.references, seen, here=scope.here) for n, job in jobs.items()}
+    types = _types(doc, nodes)
+    for name, node in nodes.items():
+        problems += (p for p in node.problems if p not in problems)  # many steps may use one component
+        if node.component is not None:
+            node.declare(types)
+            scope.jobs[name] = node.component
     # A nested pipeline is unfolded before the steps that read its outputs are bound.
     bound = {n: _bind_all(scope, n, problems) for n in scope.jobs}
     for name, component in scope.jobs.items():
@@ -74,7 +91,7 @@ def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: 
             continue
         declared = component.data.get("inputs") or {}
         inputs = {n: bound[name].get(n) or _default(component, n) for n in declared}
-        inner = Scope(component, f"{scope.prefix}{name}.", inputs, here=scope.here)
+        inner = Scope(component, f"{scope.prefix}{name}.", inputs, here=scope.here, references=scope.references)
         problems += _unbound(component, scope, name, inputs)
         unfold(inner, steps, problems, (*seen, component.path.resolve()))
         scope.outputs |= {(name, port): source for port, source in named_outputs(inner).items()}
@@ -83,9 +100,30 @@ def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: 
             continue
         env = {str(k): str(v) for k, v in (jobs[name].get("environment_variables") or {}).items()}
         given = {n: s for n, s in bound[name].items() if s is not None}
-        steps[scope.prefix + name] = Step(scope.prefix + name, component, doc, given, env)
+        again = component.data.get("is_deterministic") is False
+        step = Step(scope.prefix + name, component, doc, given, env, not again, sweep=nodes[name].sweep)
+        step.limits = jobs[name].get("limits") or {}
+        steps[scope.prefix + name] = step
     _join(scope, steps)
     problems += _wrong_outputs(scope)
+
+
+def _types(doc: Document, nodes: Mapping[str, Node]) -> dict[tuple[str, ...], str]:
+    """The type of whatever `${{parent...}}` can name in this document."""
+    types: dict[tuple[str, ...], str]
+    types = {("parent", "inputs", n): _type_of_input(raw) for n, raw in (doc.data.get("inputs") or {}).items()}
+    for name, node in nodes.items():
+        data = node.component.data if node.component is not None else {}
+        for side, default in (("inputs", "string"), ("outputs", "uri_folder")):
+            for port, raw in (data.get(side) or {}).items():
+                types["parent", "jobs", name, side, port] = str((raw or {}).get("type", default))
+    return types
+
+
+def _type_of_input(raw: Any) -> str:
+    if not isinstance(raw, Mapping):
+        return _literal_type(raw)
+    return str(raw.get("type", "uri_folder"))
 
 
 def _join(scope: Scope, steps: dict[str, Step]) -> None:
@@ -95,51 +133,6 @@ def _join(scope: Scope, steps: dict[str, Step]) -> None:
             if isinstance(source, FromStep) and source.step.startswith(scope.prefix):
                 name = source.step.removeprefix(scope.prefix)
                 step.inputs[port] = scope.outputs.get((name, source.port), source)
-
-
-def _component(scope: Scope, name: str, job: Any, problems: list[Problem], seen: tuple[Path, ...]) -> Document | None:
-    """The component document that the step `name` names; None, with a problem, when there is none to run here."""
-    doc, place = scope.document, ("jobs", name)
-    job = job if isinstance(job, dict) else {}
-    kind, reference = job.get("type", "command"), job.get("component")
-    path = (doc.path.parent / str(reference).removeprefix("file:")).resolve()
-    if kind not in ("command", "pipeline"):
-        todo = "only command and pipeline steps do; run this one on AzureML"
-        problem = doc.problem((*place, "type"), kind, "does not run on this machine", todo)
-    elif reference is None and "command" in job:
-        todo = "put it into a component file, and name that: `component: ./file.yaml`"
-        problem = doc.problem((*place, "command"), job["command"], "stands in the pipeline itself", todo)
-    elif not isinstance(reference, str):
-        wrong = "names no component" if reference is None else "is no path of a component file"
-        problem = doc.problem((*place, "component"), reference, wrong, "write `component: ./file.yaml`")
-    elif _remote(reference):
-        problem = doc.problem((*place, "component"), reference, "is not on this machine", "name a local file")
-    elif path in seen:
-        problem = doc.problem((*place, "component"), reference, "contains itself", "break the circle")
-    else:
-        return _load(scope, place, reference, path, problems)
-    problems.append(problem)
-    return None
-
-
-def _remote(reference: str) -> bool:
-    return "://" in reference or reference.startswith("azureml:")
-
-
-def _load(scope: Scope, place: tuple[str, ...], reference: str, path: Path, problems: list[Problem]) -> Document | None:
-    try:
-        component = document.load(path)
-    except BadInput as error:
-        first = error.problems[0]
-        problems.append(scope.document.problem((*place, "component"), reference, first.wrong, first.todo))
-        return None
-    kind = component.data.setdefault("type", "command")
-    if kind not in ("command", "pipeline"):
-        problems.append(component.problem(("type",), kind, "is no component that runs here", "use command or pipeline"))
-        return None
-    wrong = shape.of(component, here=scope.here)
-    problems += (p for p in wrong if p not in problems)  # the same component may be used by many steps
-    return None if wrong else component
 
 
 def _bind_all(scope: Scope, name: str, problems: list[Problem]) -> dict[str, Source | None]:
@@ -168,7 +161,7 @@ def _source(
         problems.append(scope.document.problem(place, value, "mixes a binding with other text", todo))
         return None
     if parts is None:
-        return job_input(scope.document, place, raw, problems)
+        return job_input(scope.document, place, raw, problems, references=scope.references)
     return _resolve(scope, parts, place, problems, (*seen, place))
 
 

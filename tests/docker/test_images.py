@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from runtime import catalog, dockerfile, images, images_build, registry
-from runtime.azureml import snapshot
+from runtime import catalog, dockerfile, images, images_build, registry, snapshot
 from runtime.errors import BadInput
 from tests.docker import engine
 

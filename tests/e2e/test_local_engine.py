@@ -358,7 +358,7 @@ def test_any_value_reaches_the_dataclass_from_the_yaml_unharmed(tmp_path: Path) 
     assert yaml.safe_load(path.read_text())["jobs"]["s0"]["inputs"]["text"] == NASTY[0]
     done = ngcrun(tmp_path, "pipeline", path.name, "--no-mlflow")
     assert done.returncode == 0, done.stderr
-    (run,) = tmp_path.glob("runs/*")
+    (run,) = tmp_path.glob("runs/pipe-*")
     for i, value in given.items():
         ports = json.loads((run / "steps" / f"s{i}" / "outputs" / "out" / "ports.json").read_text())
         assert (ports["text"], ports["note"]) == (value, value)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.azureml import assets, plan, schedule, snapshot
+from runtime import snapshot
+from runtime.azureml import assets, plan, schedule
 from runtime.azureml.plan import Remote
 from runtime.errors import BadInput
 from tests.azureml.support import Checkout

@@ -65,14 +65,15 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
      "pipe.yaml:8: jobs.a.inputs.data='{here}/empty': is an empty folder; name a folder that holds the data"),
     ("data elsewhere", {"a": {"inputs": {"data": {"type": "uri_folder", "path": "azureml:trips:1"}}}},
      "pipe.yaml:10: jobs.a.inputs.data.path='azureml:trips:1': is not on this machine; "
-     "download it and name the local copy: data=PATH"),
-    ("unsupported step", {"a": {"type": "sweep"}},
-     "pipe.yaml:5: jobs.a.type='sweep': does not run on this machine; "
-     "only command and pipeline steps do; run this one on AzureML"),
+     "download it and name the local copy: data=PATH, or --map it"),
+    ("unsupported step", {"a": {"type": "parallel"}},
+     "pipe.yaml:5: jobs.a.type='parallel': does not run on this machine; "
+     "command, pipeline and sweep steps do; run this one on AzureML"),
     ("missing component", {"a": {"component": "./gone.yaml"}},
      "pipe.yaml:6: jobs.a.component='./gone.yaml': does not exist; name a YAML file"),
     ("component elsewhere", {"a": {"component": "azureml:say:1"}},
-     "pipe.yaml:6: jobs.a.component='azureml:say:1': is not on this machine; name a local file"),
+     "pipe.yaml:6: jobs.a.component='azureml:say:1': is not on this machine; "
+     "name a local file, or say with --map which one stands for it (docs/pipelines.md)"),
     ("not a binding", {"a": {"inputs": {"text": "${{inputs.text}}"}}},
      "pipe.yaml:8: jobs.a.inputs.text='${{inputs.text}}': is not a binding that a pipeline has; "
      "write ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"),
@@ -140,7 +141,7 @@ def test_an_unknown_pipeline_input_gets_the_nearest_name(here: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wrong"),
-    [("a: [", "is not YAML"), ("- a\n", "holds no YAML mapping"), ("", "holds no YAML mapping"), ("type: command\n", "is not a pipeline job")],
+    [("a: [", "is not YAML"), ("- a\n", "holds no YAML mapping"), ("", "holds no YAML mapping"), ("type: datastore\n", "is nothing that runs")],
 )  # fmt: skip
 def test_a_file_that_is_no_pipeline_is_refused(here: Path, text: str, wrong: str) -> None:
     (here / "x.yaml").write_text(text)

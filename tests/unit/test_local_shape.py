@@ -33,17 +33,18 @@ TORCH = {"type": "pytorch", "process_count_per_instance": 2}
 JOBS: list[tuple[str, dict[str, Any], str]] = [
     ("misspelled field", {"a": {"imputs": {"text": "x"}}},
      "pipe.yaml:7: jobs.a.imputs={'text': 'x'}: is not a field of a step; did you mean 'inputs'?"),
-    ("several processes", {"a": {"distribution": TORCH}},
-     f"pipe.yaml:7: jobs.a.distribution={TORCH}: needs several processes, and here is one; "
-     "run it on AzureML, or remove it"),
+    ("a distribution of another kind", {"a": {"distribution": {"type": "ray"}}},
+     "pipe.yaml:7: jobs.a.distribution={'type': 'ray'}: is no distribution that runs here; "
+     "use pytorch or mpi, or AzureML"),
     ("several machines", {"a": {"resources": {"instance_count": 4}}},
-     "pipe.yaml:8: jobs.a.resources.instance_count=4: machines are asked for, and here is one; write 1"),
-    ("a command in the pipeline", {"a": {"component": None, "command": "echo"}},
-     "pipe.yaml:7: jobs.a.command='echo': stands in the pipeline itself; "
-     "put it into a component file, and name that: `component: ./file.yaml`"),
+     "pipe.yaml:8: jobs.a.resources.instance_count=4: machines are asked for, and here is one; "
+     "write 1, or say `distribution: {type: pytorch}`"),
+    ("a command without an environment", {"a": {"component": None, "command": "echo"}},
+     "pipe.yaml:4: jobs.a.environment=None: is missing; add `environment:`"),
     ("a component in the pipeline", {"a": {"component": {"command": "echo"}}},
-     "pipe.yaml:6: jobs.a.component={'command': 'echo'}: is no path of a component file; "
-     "write `component: ./file.yaml`"),
+     "pipe.yaml:6: jobs.a.component.environment=None: is missing; add `environment:`"),
+    ("a limit that is no number", {"a": {"limits": {"timeout": "soon"}}},
+     "pipe.yaml:8: jobs.a.limits.timeout='soon': is not a number of seconds; write such as 3600"),
     ("code beside a component", {"a": {"code": "./src"}},
      "pipe.yaml:7: jobs.a.code='./src': stands beside `component`, which has its own; remove one of the two"),
     ("a binding inside a text", {"a": {"inputs": {"text": "x ${{parent.inputs.y}}"}}},

@@ -1,6 +1,7 @@
 """The files that travel with an asset, and their fingerprint: what AzureML would upload, and nothing else.
 
-Source of the ignore rules: azure-ai-ml 1.35.2 (`.amlignore`, else `.gitignore`, in the folder itself).
+Source of the ignore rules: azure-ai-ml 1.35.2, `_utils/_asset_utils.py` (`.amlignore`, else `.gitignore`, of the folder
+itself and of none below or above it).
 """
 
 from __future__ import annotations
@@ -11,36 +12,39 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pathspec
 
 WHEEL_LINE = "ngcrun-*.whl"
 _NEVER = (".git", "__pycache__", ".ipynb_checkpoints", "*.pyc")
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """Each file below `folder` that is uploaded, sorted; a single file is itself."""
+def files(folder: Path, without: Path | None = None) -> Iterator[Path]:
+    """Each file below `folder` that is uploaded, sorted; a single file is itself. `without`: a folder left out."""
     if folder.is_file():
         yield folder
         return
-    ignored = [*_NEVER, *_ignore_lines(folder)]
+    excluded = _excluded(folder)
     for here, folders, names in os.walk(folder):
-        folders[:] = sorted(d for d in folders if not _matches(Path(here, d).relative_to(folder), ignored))
+        folders[:] = sorted(d for d in folders if not _matches(d) and Path(here, d) != without)
         for name in sorted(names):
             path = Path(here, name)
-            if not _matches(path.relative_to(folder), ignored):
+            if not _matches(name) and not excluded.match_file(path.relative_to(folder).as_posix()):
                 yield path
 
 
-def _ignore_lines(folder: Path) -> list[str]:
+def _excluded(folder: Path) -> pathspec.PathSpec[Any]:
+    """The rules of the folder's own ignore file, with git's patterns, the last that matches a file decides."""
     for name in (".amlignore", ".gitignore"):
         if (folder / name).is_file():
-            lines = (folder / name).read_text(encoding="utf-8").splitlines()
-            return [line.strip().strip("/") for line in lines if line.strip() and not line.startswith("#")]
-    return []
+            lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            return pathspec.PathSpec.from_lines("gitignore", lines)
+    return pathspec.PathSpec([])
 
 
-def _matches(path: Path, patterns: list[str]) -> bool:
-    text = path.as_posix()
-    return any(fnmatch.fnmatch(text, p) or fnmatch.fnmatch(path.name, p) for p in patterns)
+def _matches(name: str) -> bool:
+    return any(fnmatch.fnmatch(name, p) for p in _NEVER)
 
 
 def fingerprint(folder: Path) -> str:
