@@ -8,12 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from runtime.check import formats
 from runtime.check.rules import RULES
 from runtime.check.whole import Report, check
-from runtime.errors import BadInput
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +41,7 @@ def main(words: Sequence[str]) -> int:
         return 0
     if not arguments.paths:
         parser.error("name a FILE or a FOLDER")
-    report = check(arguments.paths, references(arguments.map) if arguments.map else None)
+    report = check(arguments.paths, arguments.map)
     seconds = time.perf_counter() - started
     _write(report, arguments, seconds)
     return 2 if report.count("error") or (arguments.strict and report.count("warning")) else 0
@@ -61,22 +58,3 @@ def _write(report: Report, arguments: argparse.Namespace, seconds: float) -> Non
         return
     arguments.output.write_text(made + "\n", encoding="utf-8")
     print(formats.summary(report, seconds, notes=True), file=sys.stderr)
-
-
-def references(path: Path) -> dict[str, Path]:
-    """The file of `--map`: each reference with its local file, relative to the map."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise BadInput.of("--map", str(path), f"cannot be read ({error})", "name a YAML file") from error
-    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise BadInput.of(
-            "--map", str(path), "maps no references to files", "write `azureml:NAME:VERSION: ./file.yaml`"
-        )
-    found = {str(reference): path.parent / value for reference, value in data.items()}
-    for reference, file in found.items():
-        if not file.is_file():
-            raise BadInput.of(
-                "--map", reference, f"leads to {file}, which does not exist", "name a file beside the map"
-            )
-    return found

@@ -12,6 +12,7 @@ from runtime.check.ports import mapping
 from runtime.check.tree import File, Tree, named_by
 from runtime.errors import BadInput, Problem
 from runtime.local.document import Document, Place, shown
+from runtime.local.references import is_remote
 
 _TYPES = ("command", "pipeline", "sweep")
 
@@ -77,10 +78,10 @@ class Components:
 
     def reference(self, place: Place, text: str) -> File | None:
         """The file of the component that `text` names; None when there is none to look into."""
-        remote = "://" in text or text.startswith("azureml:")
+        remote = is_remote(text)
         if "${{" in text or (keys.unfinished(text) and not remote):
             return None
-        local = self.tree.map.get(text) or (None if remote else self.doc.path.parent / text.removeprefix("file:"))
+        local = self.tree.map.path(text) if remote else self.doc.path.parent / text.removeprefix("file:")
         if local is not None:
             return self._local(place, text, local)
         named = named_by(text)
@@ -131,7 +132,7 @@ def _below(file: File, tree: Tree, seen: set[Path]) -> set[Path]:
     for place, text in file.doc.scalars():
         if place[-1:] not in (("component",), ("trial",)) or not isinstance(text, str):
             continue
-        path = tree.map.get(text) or paths.local(file.doc, text)
+        path = tree.map.path(text) or paths.local(file.doc, text)
         if path is None or path.resolve() in seen or not path.is_file():
             continue
         found = tree.component(path)

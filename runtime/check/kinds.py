@@ -84,7 +84,7 @@ def fields() -> dict[str, Any]:
 @functools.cache
 def keys(kind: str) -> frozenset[str]:
     """The keys that a document of this kind, or a `step`, or a `port`, may have."""
-    rows = [fields()[kind]] + ([fields()["any"]] if kind not in ("step", "port") else [])
+    rows = [fields()[kind]] + ([fields()["any"]] if kind not in ("step", "sweepStep", "port") else [])
     return frozenset(word for row in rows for key in ("keys", "docs") for word in row.get(key, "").split())
 
 

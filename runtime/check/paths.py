@@ -36,6 +36,9 @@ def of(doc: Document, kind: str) -> list[Problem]:
 
 def _named(doc: Document, kind: str) -> Iterator[tuple[Place, Any, str]]:
     yield from _code((), doc.data)
+    listed = doc.data.get("additional_includes")
+    for number, text in enumerate(listed if isinstance(listed, list) else ()):
+        yield ("additional_includes", str(number)), text, "missing-path"
     yield from _environment(("environment",), mapping(doc.data, "environment"))
     if isinstance(doc.data.get("environment"), str) and doc.data["environment"].startswith("file:"):
         yield ("environment",), doc.data["environment"], "missing-path"

@@ -11,6 +11,7 @@ from runtime.errors import Problem
 from runtime.local import check
 from runtime.local.document import Document, Place
 from runtime.local.graph import DATA_TYPES
+from runtime.local.shape import LITERAL_TYPES
 
 # Source: reference-yaml-component-command, `inputs.<input_name>`.
 RESERVED = frozenset(["path", "ld_library_path", "user", "logname", "home", "pwd", "shell"])
@@ -72,7 +73,7 @@ def _output(doc: Document, place: Place, port: Mapping[str, Any]) -> list[Proble
         todo = "remove `optional:`, an output is always there"
         problems.append(doc.problem((*place, "optional"), True, "is not for outputs", todo, "optional-output"))
     kind = port.get("type")
-    if kind is not None and kind not in DATA_TYPES | check.LITERAL_TYPES | {"path"} and not keys.templated(kind):
+    if kind is not None and kind not in DATA_TYPES | LITERAL_TYPES | {"path"} and not keys.templated(kind):
         todo = "use uri_folder or uri_file"
         problems.append(doc.problem((*place, "type"), kind, "is not a type", todo, "bad-port-type"))
     return problems
@@ -120,7 +121,7 @@ def unused(doc: Document, kind: str) -> list[Problem]:
         if not _said(said, "inputs", name)
     ]
     for name, port in mapping(doc.data, "outputs").items() if kind not in kinds.PIPELINES else ():
-        literal = isinstance(port, Mapping) and port.get("type") in check.LITERAL_TYPES
+        literal = isinstance(port, Mapping) and port.get("type") in LITERAL_TYPES
         if not literal and not _said(said, "outputs", str(name)):  # a literal is written by the MLflow client
             todo = "write ${{outputs." + str(name) + "}} into the command, or remove it"
             problems.append(doc.problem(("outputs", str(name)), None, "is not used", todo, "unused-output"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from runtime.check import kinds
 from runtime.errors import BadInput, Problem
 from runtime.local import document
 from runtime.local.document import Document
+from runtime.local.references import References
 
 NAMED = re.compile(
     r"azureml:(?://(?:registries/[^/]+/)?(?P<plural>\w+)/(?P<long>[\w.-]+)/(?:versions|labels)/(?P<at>[\w.-]+)"
@@ -33,7 +34,7 @@ class File:
 class Tree:
     """All files of a check. `map` has local files for references to a registry or workspace."""
 
-    map: Mapping[str, Path] = field(default_factory=dict)
+    map: References = field(default_factory=References)
     files: dict[Path, File] = field(default_factory=dict)
     skipped: int = 0
     problems: list[tuple[Path, Problem]] = field(default_factory=list)

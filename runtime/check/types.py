@@ -8,9 +8,10 @@ from typing import Any
 from runtime.check import keys
 from runtime.check.interface import Interface
 from runtime.check.ports import mapping
-from runtime.local.check import LITERAL_TYPES, fits, literal
+from runtime.local.check import fits, literal
 from runtime.local.expression import BINDING, binding_of
 from runtime.local.graph import DATA_TYPES
+from runtime.local.shape import LITERAL_TYPES
 
 Wrong = tuple[str, str, str]
 _TYPES = DATA_TYPES | LITERAL_TYPES

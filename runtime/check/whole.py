@@ -17,8 +17,10 @@ from runtime.check.tree import File, Tree
 from runtime.errors import Problem
 from runtime.local.check import at
 from runtime.local.document import Document, shown
+from runtime.local.references import load
 
 _IGNORE = re.compile(r"#.*?\bngcrun:\s*ignore\[([^\]]*)\]")
+_BESIDE = "stands beside `component`, which has its own", "remove one of the two"
 _LONGEST = 100  # characters of a value in a line
 
 
@@ -57,9 +59,9 @@ class Report:
         return Counter(finding.severity for finding in self.findings)[severity]
 
 
-def check(words: Iterable[Path], references: Mapping[str, Path] | None = None) -> Report:
-    """Check files and folders; `references` are local files for components of a registry or workspace."""
-    tree = Tree(references or {})
+def check(words: Iterable[Path], references: Path | None = None) -> Report:
+    """Check files and folders; `references` is a map file for what is in a registry or workspace."""
+    tree = Tree(load(references))
     tree.add(words)
     found: list[Finding] = [_finding(path, problem) for path, problem in tree.problems]
     bring_in(tree)
@@ -116,7 +118,13 @@ def _of_pipeline(doc: Document, tree: Tree) -> list[Problem]:
             continue
         problems += keys.shape(doc, place, job)
         if job.get("type", "command") in ("command", "pipeline", "sweep"):
-            problems += keys.unknown(doc, place, job, "step") + _inside(doc, str(name), job, tree)
+            kind = "sweepStep" if job.get("type") == "sweep" else "step"
+            problems += keys.unknown(doc, place, job, kind) + _inside(doc, str(name), job, tree)
+            problems += [
+                doc.problem((*place, key), job[key], *_BESIDE, "wrong-shape")
+                for key in ("command", "code")
+                if key in job and isinstance(job.get("component"), str)
+            ]
     return problems
 
 

@@ -16,10 +16,10 @@ from runtime.local.document import Document, Place
 from runtime.local.expression import BINDING, harm, placeholders
 from runtime.local.graph import DATA_TYPES, FromStep, Step, Value
 from runtime.local.plan import code_folder, included
+from runtime.local.shape import LITERAL_TYPES
 
 # Source: linux/binfmts.h, MAX_ARG_STRLEN is 131,072 for the whole text after `bash -c`.
 VALUE_BYTES = 100_000
-LITERAL_TYPES = {"string", "integer", "number", "boolean"}
 _PATTERNS = {
     "integer": re.compile(r"[+-]?\d+(\.0*)?"),
     "number": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
