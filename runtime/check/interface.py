@@ -13,6 +13,7 @@ from runtime.check.tree import File, Tree, named_by
 from runtime.errors import BadInput, Problem
 from runtime.local.document import Document, Place, shown
 from runtime.local.references import is_remote
+from runtime.local.wrong import choice
 
 _TYPES = ("command", "pipeline", "sweep")
 
@@ -106,7 +107,7 @@ class Components:
         if isinstance(found, BadInput):
             first = found.problems[0]
             beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-            todo = keys.choice(path.name, beside) if beside and not path.exists() else "name a component's YAML file"
+            todo = choice(path.name, beside) if beside and not path.exists() else "name a component's YAML file"
             self._say(place, text, first.wrong, todo, "missing-component")
             return None
         if found.kind.endswith("Job") or (found.kind in kinds.KNOWN and found.kind not in kinds.COMPONENTS):

@@ -151,16 +151,6 @@ def _unfinished(doc: Document, place: Place, value: str) -> list[Problem]:
     return problems
 
 
-def choice(word: str, known: Iterable[str]) -> str:
-    """What to write instead of an unknown `word`: the nearest, and all when they are few."""
-    names = [str(name) for name in known]
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    few = f"known: {', '.join(sorted(names))}" if 0 < len(names) <= 12 else ""
-    if close:
-        return f"did you mean {close[0]!r}?" + (f" {few}" if few else "")
-    return few or ("name another" if names else "there is none")
-
-
 def templated(text: object) -> bool:
     """Whether a text still goes through a template engine: `{{...}}` without AzureML's `$`, or `{%`."""
     return isinstance(text, str) and bool(re.search(r"(?<!\$)\{\{|\{%", text))

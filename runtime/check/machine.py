@@ -123,6 +123,10 @@ def _needs(doc: Document, environment: Any, tree: Tree) -> Iterator[Needs]:
     if isinstance(environment, Mapping):
         yield from _of_environment(doc, environment)
         return
+    mapped = tree.map.find(environment) if isinstance(environment, str) else None
+    if isinstance(mapped, Mapping):
+        yield from _of_environment(doc, mapped)
+        return
     named = named_by(environment) if isinstance(environment, str) else None
     if named is None:
         return

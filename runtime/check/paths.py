@@ -10,6 +10,7 @@ from runtime.check import keys
 from runtime.check.ports import mapping
 from runtime.errors import Problem
 from runtime.local.document import Document, Place
+from runtime.local.wrong import choice
 
 
 def local(doc: Document, text: Any) -> Path | None:
@@ -28,7 +29,7 @@ def of(doc: Document, kind: str) -> list[Problem]:
         path = local(doc, text)
         if path is not None and not path.exists():
             there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            close = keys.choice(path.name, there) if there else ""
+            close = choice(path.name, there) if there else ""
             todo = close if close.startswith("did") else "name a path, relative to this file"
             problems.append(doc.problem(place, text, "does not exist", todo, rule))
     return problems + _scoring(doc)
@@ -94,6 +95,6 @@ def _scoring(doc: Document) -> list[Problem]:
         or (folder / script).is_file()
     ):
         return []
-    todo = keys.choice(script, [p.name for p in folder.rglob("*.py")])
+    todo = choice(script, [p.name for p in folder.rglob("*.py")])
     place = ("code_configuration", "scoring_script")
     return [doc.problem(place, script, "is not in the code folder", todo, "missing-script")]

@@ -15,6 +15,7 @@ from runtime.check.ports import mapping
 from runtime.check.tree import Tree
 from runtime.check.types import mismatch
 from runtime.errors import Problem
+from runtime.local import wrong
 from runtime.local.document import Document, Place
 from runtime.local.expression import BINDING
 
@@ -32,9 +33,9 @@ class Pipeline:
         components = Components(doc, tree, self.problems)
         self.steps = {name: components.of_step(("jobs", name), job) for name, job in self.jobs.items()}
 
-    def say(self, place: Place, value: object, wrong: str, todo: str, rule: str) -> None:
+    def say(self, place: Place, value: object, what: str, todo: str, rule: str) -> None:
         """Add a problem at a place of the document."""
-        self.problems.append(self.doc.problem(place, value, wrong, todo, rule))
+        self.problems.append(self.doc.problem(place, value, what, todo, rule))
 
 
 def of(doc: Document, tree: Tree) -> tuple[list[Problem], dict[str, Interface]]:
@@ -73,12 +74,8 @@ def _inputs(pipeline: Pipeline, name: str, step: Interface) -> None:
             if differs:
                 pipeline.say(place, raw, *differs)
     for port, declared in step.inputs.items() if step.own else ():
-        required = isinstance(declared, Mapping) and not declared.get("optional") and declared.get("default") is None
-        if required and port not in bound | step.searched and not keys.templated(port):
-            place = ("jobs", name, "inputs", str(port))
-            todo = f"add `{port}:` below `inputs:`"
-            wrong = f"is required by {step.name} and not bound"
-            pipeline.say(place, None, wrong, todo, "missing-input")
+        if wrong.is_required(declared) and port not in bound | step.searched and not keys.templated(port):
+            pipeline.say(("jobs", name, "inputs", str(port)), None, *wrong.unbound(str(port)))
 
 
 def _port(pipeline: Pipeline, place: Place, step: Interface, raw: object) -> str | None:
@@ -89,14 +86,9 @@ def _port(pipeline: Pipeline, place: Place, step: Interface, raw: object) -> str
         return written
     same = next((str(name) for name in declared if str(name).lower() == written.lower()), None)
     if same is not None:
-        wrong, todo, rule = f"{step.name} calls it {same}", f"write {same}", "port-case"
+        pipeline.say(place, raw, f"{step.name} calls it {same}", f"write {same}", "port-case")
     else:
-        wrong, todo, rule = (
-            f"{step.name} has no such {side[:-1]}",
-            keys.choice(written, declared),
-            f"unknown-{side[:-1]}",
-        )
-    pipeline.say(place, raw, wrong, todo, rule)
+        pipeline.say(place, raw, *wrong.no_port(step.name, side[:-1], written, declared))
     return same
 
 
@@ -127,37 +119,34 @@ def _references(pipeline: Pipeline) -> None:
             case ("parent", "jobs", job, ("inputs" | "outputs") as side, *rest) if rest:
                 _of_step(pipeline, place, text, (job, side, ".".join(rest)))
             case _ if place[:1] == ("jobs",) and place[2:3] == ("inputs",) and not _OTHER.fullmatch(".".join(parts)):
-                todo = "write ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
-                pipeline.say(place, text, "is not a binding that a pipeline has", todo, "unknown-binding")
+                pipeline.say(place, text, *wrong.NO_BINDING)
 
 
 def _known(pipeline: Pipeline, place: Place, text: str, name: str, side: str) -> None:
     known = pipeline.inputs if side == "input" else pipeline.outputs
     if name not in known and name.partition(".")[0] not in known and not keys.templated("".join(map(str, known))):
-        pipeline.say(place, text, f"the pipeline has no {side} {name!r}", keys.choice(name, known), f"unknown-{side}")
+        pipeline.say(place, text, *wrong.not_of_pipeline(side, name, known))
 
 
 def _of_step(pipeline: Pipeline, place: Place, text: str, named: tuple[str, str, str]) -> None:
     job, side, port = named
     if job not in pipeline.jobs:
         if not any(keys.templated(name) for name in pipeline.jobs):
-            todo = keys.choice(job, pipeline.jobs)
-            pipeline.say(place, text, f"there is no step {job!r}", todo, "unknown-step")
+            pipeline.say(place, text, *wrong.no_step(job, pipeline.jobs))
         return
     step = pipeline.steps[job]
     known = step.inputs if side == "inputs" else step.outputs
-    if step.known and port not in known and port not in mapping(pipeline.jobs[job], side):
-        rule, what = f"unknown-{side[:-1]}", side[:-1]
-        pipeline.say(place, text, f"step {job!r} has no {what} {port!r}", keys.choice(port, known), rule)
+    if place[:4] == ("jobs", job, "inputs", port) and side == "inputs":
+        pipeline.say(place, text, *wrong.ITSELF)
+    elif step.known and port not in known and port not in mapping(pipeline.jobs[job], side):
+        pipeline.say(place, text, *wrong.not_of_step(job, side[:-1], port, known))
 
 
 def _unwritten(pipeline: Pipeline) -> None:
     bound = {".".join(parts[2:]) for _, _, parts in _bindings(pipeline) if parts[:2] == ("parent", "outputs")}
     for name in pipeline.outputs:
         if name not in bound and not keys.templated(name) and pipeline.jobs:
-            todo = "bind it below a step's `outputs:`, as ${{parent.outputs." + str(name) + "}}"
-            place = ("outputs", str(name))
-            pipeline.say(place, None, "is written by no step", todo, "unwritten-output")
+            pipeline.say(("outputs", str(name)), None, *wrong.unwritten(str(name)))
 
 
 def _cycle(pipeline: Pipeline) -> None:
@@ -170,5 +159,4 @@ def _cycle(pipeline: Pipeline) -> None:
         list(graphlib.TopologicalSorter({name: sorted(found) for name, found in needs.items()}).static_order())
     except graphlib.CycleError as error:
         circle = list(reversed(error.args[1]))
-        wrong = "is a circle: each step waits for another"
-        pipeline.say(("jobs", circle[0]), " -> ".join(circle), wrong, "unbind one", "cycle")
+        pipeline.say(("jobs", circle[0]), " -> ".join(circle), *wrong.CIRCLE)

@@ -13,6 +13,7 @@ from runtime.errors import Problem
 from runtime.local.check import at
 from runtime.local.document import Document, Place
 from runtime.local.expression import BINDING
+from runtime.local.wrong import choice
 
 
 def of(doc: Document, place: Place, data: Mapping[str, Any]) -> list[Problem]:
@@ -28,7 +29,7 @@ def of(doc: Document, place: Place, data: Mapping[str, Any]) -> list[Problem]:
             if not (more or call.module) and call.sure:
                 suffix = Path(call.script).suffix
                 there = [str(p.relative_to(folder)) for p in sorted(folder.rglob(f"*{suffix}"))[:200]]
-                todo = keys.choice(call.script, there)
+                todo = choice(call.script, there)
                 wrong = "is not in the code folder"
                 problem = doc.problem(place, call.script, wrong, todo, "missing-script")
                 problems.append(at(problem, *doc.position(place, Path(call.script).name)))
@@ -56,13 +57,13 @@ def _arguments(doc: Document, place: Place, text: str, call: Call, script: Path)
     if config is not None and not any(word.startswith(hydra.OTHER_CONFIG) for word in call.words):
         wrong = f"{script.name} has no such key in its configuration"
         found = [(word.partition("=")[0], hydra.unknown(config, word)) for word in call.words]
-        return [_problem(doc, place, word, wrong, keys.choice(key, hydra.dotted(config))) for word, key in found if key]
+        return [_problem(doc, place, word, wrong, choice(key, hydra.dotted(config))) for word, key in found if key]
     if taken is None or config is not None:
         return []
     given = [word.partition("=")[0] for word in call.words if re.match(r"--?[A-Za-z]", word)]
     wrong = f"{script.name} takes no such argument"
     unknown = [flag for flag in dict.fromkeys(given) if HOLE not in flag and not taken.takes(flag)]
-    problems = [_problem(doc, place, flag, wrong, keys.choice(flag, taken.listed())) for flag in unknown]
+    problems = [_problem(doc, place, flag, wrong, choice(flag, taken.listed())) for flag in unknown]
     where = doc.position(place, call.script if call.script in BINDING.sub("", text) else "")
     for flag in sorted(taken.required) if not _open(call) else ():
         if not any(flag.startswith(word) for word in given) and not _short(taken, given):

@@ -18,6 +18,7 @@ from runtime.errors import Problem
 from runtime.local.check import at
 from runtime.local.document import Document, shown
 from runtime.local.references import load
+from runtime.local.wrong import choice
 
 _IGNORE = re.compile(r"#.*?\bngcrun:\s*ignore\[([^\]]*)\]")
 _BESIDE = "stands beside `component`, which has its own", "remove one of the two"
@@ -180,5 +181,5 @@ def _not_ignored(file: File, found: list[Finding]) -> Iterator[Finding]:
 
 
 def _rule(word: str) -> str:
-    close = keys.choice(word, RULES)
+    close = choice(word, RULES)
     return close if close.startswith("did") else "`ngcrun check --rules` lists them"

@@ -17,6 +17,7 @@ from runtime.local.expression import BINDING, harm, placeholders
 from runtime.local.graph import DATA_TYPES, FromStep, Step, Value
 from runtime.local.plan import code_folder, included
 from runtime.local.shape import LITERAL_TYPES
+from runtime.local.wrong import is_required, no_port, unbound
 
 # Source: linux/binfmts.h, MAX_ARG_STRLEN is 131,072 for the whole text after `bash -c`.
 VALUE_BYTES = 100_000
@@ -148,9 +149,8 @@ def bindings(step: Step, graph: Mapping[str, Step]) -> list[Problem]:
         if step.sweep is not None and name in (step.sweep.get("search_space") or {}):
             continue
         if source is None:
-            if not port.get("optional") and port.get("default") is None:
-                todo = f"add `{name}:` below `inputs:`"
-                problems.append(step.pipeline.problem(step.place(name), None, "is required and not bound", todo))
+            if is_required(port):
+                problems.append(step.pipeline.problem(step.place(name), None, *unbound(name)))
         elif isinstance(source, FromStep):
             problems += _edge(step, name, str(port.get("type")), source, graph)
         else:
@@ -163,8 +163,8 @@ def _edge(step: Step, name: str, kind: str, source: FromStep, graph: Mapping[str
         return []
     outputs = graph[source.step].spec.get("outputs") or {}
     if source.port not in outputs:
-        todo = nearest(source.port, outputs)
-        return [step.pipeline.problem(step.place(name), source.port, f"step {source.step!r} has no such output", todo)]
+        missing = no_port(f"step {source.step!r}", "output", source.port, outputs)
+        return [step.pipeline.problem(step.place(name), source.port, *missing)]
     given = str((outputs[source.port] or {}).get("type", "uri_folder"))
     if fits(given, kind):
         return []

@@ -146,11 +146,38 @@ def test_a_map_leads_from_a_registry_to_files_here(tmp_path: Path) -> None:
     (tmp_path / "wash.yaml").write_text(score.replace("name: score", "name: wash"))
     done = run("tests/data/check/faults/not-looked-into/registry.yaml", "--map", str(tmp_path / "map.yaml"))
     assert done.returncode == 2
-    assert "error[missing-input]: jobs.wash.inputs.model: is required by wash and not bound" in done.stdout
+    assert "error[missing-input]: jobs.wash.inputs.model: is required and not bound" in done.stdout
     (tmp_path / "wash.yaml").unlink()
     gone = run("tests/data/check/faults/not-looked-into/registry.yaml", "--map", str(tmp_path / "map.yaml"))
     assert gone.returncode == 2
     assert "'./wash.yaml': does not exist; name a file or folder, counted from the map file" in gone.stderr
+
+
+def test_clusters_and_environments_of_the_tree_say_which_gpu_meets_which_image(tmp_path: Path) -> None:
+    schema = "$schema: https://azuremlschemas.azureedge.net/latest/{}.schema.json\n"
+    (tmp_path / "cluster.yaml").write_text(schema.format("amlCompute") + "name: big\nsize: Standard_NC40ads_H100_v5\n")
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "Dockerfile").write_text(
+        "FROM docker.io/library/python AS x\nFROM example.com/a-cuda11.3:1\n"
+    )
+    (tmp_path / "environment.yaml").write_text(
+        schema.format("environment") + 'name: old\nversion: "1"\nbuild: {path: ./image}\n'
+    )
+    (tmp_path / "job.yaml").write_text(
+        schema.format("pipelineJob") + "type: pipeline\ninputs: {where: big}\n"
+        "settings: {default_compute: azureml:small}\njobs:\n"
+        "  a: {command: run, environment: azureml:old:1, compute: 'azureml:${{parent.inputs.where}}'}\n"
+        "  b: {command: run, environment: azureml:old:1, compute: '${{parent.inputs.where}}'}\n"
+        "  c: {command: run, environment: azureml:new:1, compute: azureml:big}\n"
+        "  d: {command: run, environment: azureml:old@latest}\n"
+    )
+    (tmp_path / "map.yaml").write_text("azureml:new:1: {image: example.com/new-cuda10.2}\n")
+    found = check([tmp_path], tmp_path / "map.yaml").findings
+    assert [(f.rule, f.place) for f in found] == [
+        ("image-on-size", "jobs.b.compute"),
+        ("image-on-size", "jobs.c.compute"),
+    ]
+    assert "which CUDA 11.3 of example.com/a-cuda11.3:1 does not know yet" in found[0].message
 
 
 def test_a_component_of_the_tree_stands_for_a_reference_by_name_and_version(tmp_path: Path) -> None:

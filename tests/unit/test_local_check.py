@@ -120,7 +120,7 @@ def test_required_inputs_must_be_bound_at_every_level(here: Path) -> None:
     found = told(write_pipeline(here, {"a": {}, "b": {"type": "pipeline", "component": "./inner.yaml"}}))
     assert sorted(line.split(": ", 1)[1] for line in found) == [
         "jobs.a.inputs.text=None: is required and not bound; add `text:` below `inputs:`",
-        "jobs.b.inputs.word=None: is required and not bound; bind it",
+        "jobs.b.inputs.word=None: is required and not bound; add `word:` below `inputs:`",
         "jobs.x.inputs.text=None: is required and not bound; add `text:` below `inputs:`",
     ]
 
