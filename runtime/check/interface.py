@@ -62,10 +62,11 @@ class Components:
             todo = "write `component: ./file.yaml`, or `command:`"
             self._say(where, None, "is missing", todo, "missing-key")
             return UNKNOWN
-        found = self._found(where, component)
+        found = self.of(where, component)
         return replace(found, searched=frozenset(map(str, mapping(job, "search_space")))) if kind == "sweep" else found
 
-    def _found(self, place: Place, component: Any) -> Interface:
+    def of(self, place: Place, component: Any) -> Interface:
+        """The interface of what stands at a `component:`."""
         if isinstance(component, Mapping):
             return _of_data(component, "the component") if component.get("type", "command") in _TYPES else UNKNOWN
         if not isinstance(component, str):

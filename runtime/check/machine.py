@@ -172,7 +172,7 @@ def _cannot(size: str, image: Needs) -> tuple[str, str] | None:
         return f"{name}, and {image.image} needs {image.floor} or more", todo
     if image.cuda and "gone" in gpu and _version(image.cuda) >= _version(gpu["gone"]):
         return f"{name}, which CUDA {image.cuda} of {image.image} has no code for", todo
-    if image.cuda and _version(image.cuda) < _version(gpu["first"]):
+    if image.cuda and "first" in gpu and _version(image.cuda) < _version(gpu["first"]):
         newer = f"choose an image with CUDA {gpu['first']} or newer"
         return f"{name}, which CUDA {image.cuda} of {image.image} does not know yet", newer
     return None

@@ -48,6 +48,8 @@ def of(doc: Document, tree: Tree) -> tuple[list[Problem], dict[str, Interface]]:
         if step.known:
             _inputs(pipeline, name, step)
             _outputs(pipeline, name, step)
+    if "component" in doc.data and not pipeline.jobs:
+        _from_component(pipeline, Components(doc, tree, pipeline.problems).of(("component",), doc.data["component"]))
     _references(pipeline)
     _unwritten(pipeline)
     _cycle(pipeline)
@@ -76,6 +78,24 @@ def _inputs(pipeline: Pipeline, name: str, step: Interface) -> None:
     for port, declared in step.inputs.items() if step.own else ():
         if wrong.is_required(declared) and port not in bound | step.searched and not keys.templated(port):
             pipeline.say(("jobs", name, "inputs", str(port)), None, *wrong.unbound(str(port)))
+
+
+def _from_component(pipeline: Pipeline, whole: Interface) -> None:
+    """A job that is made from a pipeline component: its inputs are what the component is given."""
+    bound = set()
+    for name, raw in pipeline.inputs.items() if whole.known else ():
+        place = ("inputs", str(name))
+        port = _port(pipeline, place, whole, raw)
+        if port is None or raw is None:
+            continue
+        bound.add(port)
+        declared = whole.inputs[port]
+        differs = mismatch({}, {}, raw, declared) if isinstance(declared, Mapping) else None
+        if differs:
+            pipeline.say(place, raw, *differs)
+    for name, declared in whole.inputs.items():
+        if wrong.is_required(declared) and name not in bound:
+            pipeline.say(("inputs", str(name)), None, *wrong.unbound(str(name)))
 
 
 def _port(pipeline: Pipeline, place: Place, step: Interface, raw: object) -> str | None:
