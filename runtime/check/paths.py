@@ -29,8 +29,8 @@ def of(doc: Document, kind: str) -> list[Problem]:
         path = local(doc, text)
         if path is not None and not path.exists():
             there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            close = choice(path.name, there) if there else ""
-            todo = close if close.startswith("did") else "name a path, relative to this file"
+            close = choice(path.name, there).partition("? ") if there else ("", "", "")
+            todo = f"{close[0]}?" if close[1] else "name a path, relative to this file"
             problems.append(doc.problem(place, text, "does not exist", todo, rule))
     return problems + _scoring(doc)
 
