@@ -28,7 +28,8 @@ def summary(report: Report, seconds: float, *, notes: bool = False) -> str:
     counts = ", ".join(_counted(report.count(severity), severity) for severity in ("error", "warning"))
     found = report.count("note")
     hidden = "" if not found else f", {_counted(found, 'note')}{'' if notes else ' (--notes shows them)'}"
-    others = f", {report.skipped} other YAML files skipped" if report.skipped else ""
+    some = "file" if report.skipped == 1 else "files"
+    others = f", {report.skipped} other YAML {some} skipped" if report.skipped else ""
     files = f"{report.files} file{'' if report.files == 1 else 's'}"
     return f"{counts}{hidden} in {files}{others} ({seconds:.2f} s)"
 

@@ -52,13 +52,17 @@ class Tree:
     def _add(self, path: Path, *, named: bool) -> None:
         try:
             text = path.read_bytes()[: _BIGGEST + 1].decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError):
+        except UnicodeDecodeError:
             text = ""
-        likely = len(text) <= _BIGGEST and kinds.might_be(text)
-        file = self.read(path, text or None) if likely or named else None
+        except OSError as error:
+            if named:
+                reason = (error.strerror or str(error)).lower()
+                raise BadInput.of("file", str(path), f"cannot be read ({reason})", "make it readable to you") from error
+            text = ""
+        file = self.read(path, text) if len(text) <= _BIGGEST and kinds.might_be(text) else None
         if isinstance(file, File):
             self.take(file)
-        elif isinstance(file, BadInput) and (named or kinds.SCHEMA.search(text)):
+        elif isinstance(file, BadInput) and kinds.SCHEMA.search(text):
             template = re.search(r"(?<!\$)\{\{|\{%", text)
             self.problems += [(path, _template(problem) if template else problem) for problem in file.problems]
         else:

@@ -196,6 +196,22 @@ def test_a_file_that_is_not_there_is_an_error_of_ours() -> None:
         check([Path("nowhere")])
 
 
+def test_a_named_file_of_another_kind_is_skipped_as_a_commit_hook_needs_it(tmp_path: Path) -> None:
+    for name, text in {
+        "k8s.yaml": "a: 1\n---\nb: 2\n",
+        "helm.yaml": "a: {{ .Values.x }}\n",
+        "list.yml": "- 1\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    done = run(*map(str, sorted(tmp_path.iterdir())))
+    assert done.returncode == 0
+    assert done.stdout.startswith("0 errors, 0 warnings in 0 files, 3 other YAML files skipped")
+    (tmp_path / "list.yml").chmod(0)
+    if os.geteuid():
+        with pytest.raises(BadInput, match=r"cannot be read \(permission denied\); make it readable to you"):
+            check([tmp_path / "list.yml"])
+
+
 def test_the_check_imports_neither_azure_nor_anything_heavy() -> None:
     code = (
         "import sys; from pathlib import Path; from runtime.check.whole import check; check([Path('component_specs')]);"
