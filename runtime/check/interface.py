@@ -83,7 +83,7 @@ class Components:
         remote = is_remote(text)
         if "${{" in text or (keys.unfinished(text) and not remote):
             return None
-        local = self.tree.map.path(text) if remote else self.doc.path.parent / text.removeprefix("file:")
+        local = self.tree.map.path(text) if remote else paths.beside(self.doc, text)
         if local is not None:
             return self._local(place, text, local)
         named = named_by(text)

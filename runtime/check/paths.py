@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,16 @@ def local(doc: Document, text: Any) -> Path | None:
         return None
     if "://" in text or text.startswith(("azureml:", "git+", "git@", "~")):
         return None
-    return doc.path.parent / text.removeprefix("file:")
+    return beside(doc, text)
+
+
+def beside(doc: Document, text: str) -> Path | None:
+    """The path beside the document; None for a text that can name no file at all."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # half of a surrogate pair, which YAML can hold
+        return None
+    return None if "\0" in text else doc.path.parent / text.removeprefix("file:")
 
 
 def of(doc: Document, kind: str) -> list[Problem]:
