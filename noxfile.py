@@ -63,7 +63,7 @@ def _environment(session: nox.Session, folder: Path, requirements: list[str]) ->
 
 
 def _work(session: nox.Session, *, dev: bool) -> None:
-    extras = ["-e", ".[rapids-cpu,tao,triton,data]"]
+    extras = ["-e", ".[rapids-cpu,tao,triton,data,sweep]"]
     _environment(session, ROOT / ".venv", extras)
     if dev:
         _environment(session, ROOT / ".venv", ["-e", ".[rapids-cpu,tao,triton,data,dev]"])

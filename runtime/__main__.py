@@ -30,6 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
     pipeline = commands.add_parser("pipeline", help="run an AzureML pipeline YAML on this machine")
     local_cli.add_pipeline(pipeline)
     local_cli.add_why(commands.add_parser("why", help="why a step of a run ran, or was taken over from another"))
+    local_cli.add_runs(commands.add_parser("runs", help="the runs below ./runs, a line each"))
+    local_cli.add_logs(commands.add_parser("logs", help="the log of a step: ngcrun logs latest STEP -f"))
+    local_cli.add_clean(commands.add_parser("clean", help="remove old run folders"))
     specs = commands.add_parser("specs", help="write the AzureML specs of all components, and the README's table")
     specs.add_argument(
         "--check", action="store_true", help="write nothing; fail if a spec drifts, is missing or orphaned"
@@ -208,6 +211,9 @@ _HANDLERS = {
     "step": _step,
     "pipeline": local_cli.pipeline,
     "why": local_cli.why,
+    "runs": local_cli.runs,
+    "logs": local_cli.logs,
+    "clean": local_cli.clean,
     "specs": _specs,
     "tao": _tao,
     "images": _images,

@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24  # Source: linux/prctl.h
+CAP_SYS_ADMIN = 21  # Source: linux/capability.h
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000  # Source: linux/sched.h
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18  # Source: linux/mount.h
 # A remount must repeat the flags that are already there, or the kernel refuses it in a user namespace.
@@ -41,6 +42,8 @@ def make_read_only(libc: ctypes.CDLL, paths: "list[str]") -> None:
         flags = sum(mount for stat, mount in KEPT.items() if os.statvfs(path).f_flag & stat)
         _checked(libc.mount(name, name, None, MS_BIND | MS_REC, None), path)
         _checked(libc.mount(None, name, None, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, None), path)
+    if uid == 0:  # root could mount them anew; anyone else loses what his namespace gave him with the next exec
+        _checked(libc.prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN, 0, 0, 0), "prctl")
 
 
 def main(words: "list[str]") -> int:

@@ -8,13 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from runtime.errors import TAIL_LINES, ToolFailed
+from runtime.masks import Masks
 
 LAST_BREATH_S = 1.0  # a killed process may finish the system call that it is in
+_PIECE = 1 << 16
 LAUNCHER = Path(__file__).with_name("launch.py")
 
 
@@ -36,30 +40,50 @@ def running(  # noqa: PLR0913 - what a process has
     cwd: Path | None = None,
     read_only: Sequence[Path] = (),
     grace_s: float = 8.0,
+    masks: Masks | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program in a process group of its own; when the block is left, for whatever reason, the group is gone.
 
-    Its output is appended to `log`. It cannot write to `read_only` (see runtime/launch.py), and it is killed when the
-    thread that started it ends, so also when this process is killed. Raises `ToolFailed` if there is no such program.
+    Its output is appended to `log`, without the secrets that `masks` knows. It cannot write to `read_only` (see
+    runtime/launch.py), and it is killed when the thread that started it ends, so also when this process is killed.
+    Raises `ToolFailed` if there is no such program.
     """
     environment = dict(os.environ if env is None else env)
     if shutil.which(argv[0], path=environment.get("PATH")) is None:
         raise ToolFailed(f"{argv[0]}: there is no such program on this machine")
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *map(str, read_only), "--"]
-    with log.open("ab") as out:
+    with log.open("ab", buffering=0) as out:
         process = subprocess.Popen(
             [*launcher, *argv],
             stdin=subprocess.DEVNULL,
-            stdout=out,
+            stdout=subprocess.PIPE if masks else out,
             stderr=subprocess.STDOUT,
             env=environment,
             cwd=cwd,
             start_new_session=True,
         )
-    try:
-        yield process
-    finally:
-        stop(process, grace_s)
+        copier = threading.Thread(target=_copy, args=(process.stdout, out, masks), daemon=True) if masks else None
+        if copier:
+            copier.start()
+        try:
+            yield process
+        finally:
+            stop(process, grace_s)
+            if copier:
+                copier.join(LAST_BREATH_S)
+
+
+def _copy(pipe: IO[bytes], out: IO[bytes], masks: Masks) -> None:
+    """From the program to its log. A full disk costs the log, not the program, which must not wait for a reader."""
+    stream = masks.stream()
+    with pipe:
+        while piece := os.read(pipe.fileno(), _PIECE):
+            with contextlib.suppress(OSError):
+                out.write(stream.feed(piece))
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # ValueError: closed, after what the program left behind held the pipe
+        out.write(stream.end())
 
 
 def stop(process: subprocess.Popen[bytes], grace_s: float = 8.0) -> None:
@@ -79,6 +103,15 @@ def stop(process: subprocess.Popen[bytes], grace_s: float = 8.0) -> None:
     until = time.monotonic() + LAST_BREATH_S
     while _group_exists(process.pid) and time.monotonic() < until:
         time.sleep(0.005)
+
+
+def end_by_environment(entry: str) -> None:
+    """Kill what a program left behind in a session of its own (a daemon): known by an entry of its environment."""
+    wanted = os.fsencode(entry)
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if wanted in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def _group_exists(group: int) -> bool:

@@ -55,6 +55,11 @@ def of(path: Path, manifests: Path | None = None, files: Iterable[Path] | None =
     return Content(whole.hexdigest(), sum(stat[0] for _, _, stat in found), len(found), len(wanted))
 
 
+def digest_of(text: str) -> str:
+    """SHA-256 of text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def _walk(path: str, name: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[tuple[str, str, _Stat]]:
     """Each file below `path`: its name in it, where it is, its stat."""
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import queue
 import signal
 import subprocess
@@ -15,8 +14,9 @@ from dataclasses import dataclass, field
 
 from runtime import vendor
 from runtime.errors import ToolFailed
-from runtime.local import distribute, workspace
+from runtime.local import distribute, sweep, workspace
 from runtime.local.content import Content
+from runtime.local.machine import GRACE_S, Machine, mask_file
 from runtime.local.plan import Planned, fingerprint
 from runtime.local.reuse import Key, Reuse, differences
 from runtime.local.track import Tracker
@@ -24,7 +24,6 @@ from runtime.local.track import Tracker
 # Polars, which mlflow loads, takes SIGINT over with SA_RESTART: a wait without end would sleep through Ctrl-C.
 # Source: measured with polars 1.44.2; without a timeout the signal is seen when the next step ends.
 POLL_S = 0.1
-GRACE_S = 10.0  # between SIGTERM and SIGKILL, as `docker stop` has it
 
 
 @dataclass
@@ -32,7 +31,8 @@ class State:
     """How far one step is; times are seconds since the epoch."""
 
     status: str = "waiting"  # waiting, running, completed, failed, skipped, canceled
-    started: float = 0.0
+    started: float = 0.0  # by the wall clock, to show
+    clock: float = 0.0  # the same moment by the one that no one sets
     seconds: float = 0.0
     exit_code: int | None = None
     why: str = ""
@@ -40,6 +40,10 @@ class State:
     because: tuple[str, ...] = ()  # it ran, and was not taken over
     key: dict[str, str] = field(default_factory=dict)
     made: dict[str, Content] = field(default_factory=dict)  # what each output holds
+
+    def begin(self) -> None:
+        """Note the moment."""
+        self.started, self.clock = time.time(), time.monotonic()
 
 
 Listener = Callable[[str, State], None]
@@ -60,7 +64,9 @@ class Engine:
         jobs: int,
         stop_on_failure: bool,
         reuse: Reuse | None = None,
+        machine: Machine | None = None,
     ) -> None:
+        self.machine = machine or Machine()
         self.reuse = reuse
         self.planned, self.listener, self.tracker = planned, listener, tracker
         self.jobs, self.stop_on_failure = jobs, stop_on_failure
@@ -112,7 +118,7 @@ class Engine:
             if needs & {"failed", "skipped", "canceled"}:
                 self._change(name, "skipped", "a step that it needs did not complete")
             elif free > 0 and needs <= {"completed"}:
-                self.states[name].started = time.time()
+                self.states[name].begin()
                 threading.Thread(target=self._step, args=(name,), name=name, daemon=True).start()
                 started, free = True, free - 1
                 self._change(name, "running")
@@ -120,7 +126,7 @@ class Engine:
 
     def _settle(self, name: str, status: str, why: str) -> None:
         state = self.states[name]
-        state.seconds = time.time() - state.started
+        state.seconds = time.monotonic() - state.clock if state.clock else 0.0
         self._change(name, status, why)
         if status == "failed" and self.stop_on_failure and not self._stopping.is_set():
             self._stop()
@@ -171,20 +177,65 @@ class Engine:
         if state.reused:
             return "completed", ""
         workspace.prepare(planned)
+        if planned.trial is not None:
+            return self._sweep(name, planned, state, key)
         watched = workspace.watched_inputs(planned)
         before = {path: fingerprint(path) for path in watched}
-        own = (self.tracker.environment(name) if self.tracker else {}) | distribute.port(planned.step.spec)
+        parent = name.partition("[")[0] if "[" in name else ""
+        own = (self.tracker.environment(name, parent) if self.tracker else {}) | distribute.port(planned.step.spec)
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
-        state.started = time.time()  # not the wait for the store, which is no time of the step's
-        state.exit_code = self._process(name, planned, own)
+
+        def started(process: subprocess.Popen[bytes]) -> None:
+            state.begin()  # not the wait for the store or a GPU, which is no time of the step's
+            self._processes[name] = process
+
+        try:
+            with self._followed(name, planned):
+                state.exit_code = self.machine.run(planned, own, self._stopping, started)
+        finally:
+            self._processes.pop(name, None)
+            mask_file(planned.folder / "metrics.jsonl", self.machine.masks)
         changed = [str(path) for path in watched if fingerprint(path) != before[path]]
-        if self._stopping.is_set() and state.exit_code != 0:
+        if state.exit_code is None or (self._stopping.is_set() and state.exit_code != 0):
             return "canceled", "stopped"
         state.exit_code, why = workspace.verdict(planned, state.exit_code, changed)
         if self.reuse and key and not why:
             state.made = self.reuse.remember(key, planned)
         return ("failed", why) if why else ("completed", "")
+
+    def _sweep(self, name: str, planned: Planned, state: State, key: Key | None) -> tuple[str, str]:
+        """Run the trials of a sweep as steps that the pipeline does not know."""
+        if self.tracker is not None:
+            self.tracker.environment(name)  # the run whose children the trials are
+        state.begin()
+
+        def run_trial(trial: str, own: Planned) -> tuple[str, str]:
+            of_trial = State()
+            status, why = self._execute(trial, own, of_trial)
+            if self.tracker is not None:
+                self.tracker.ended(trial, status, {"seconds": time.monotonic() - of_trial.clock})
+            return status, why
+
+        def history(trial: str, own: Planned, metric: str) -> list[float]:
+            found = sweep.history_of(own.folder / "metrics.jsonl", metric)
+            return found or (self.tracker.history(trial, metric) if self.tracker else [])
+
+        def end_trial(trial: str) -> None:
+            if trial in self._processes:
+                vendor.signal_group(self._processes[trial].pid, signal.SIGTERM)
+
+        status, why = sweep.Sweep(name, planned, run_trial, history, end_trial).run(self.jobs, self._stopping)
+        if self.reuse and key and status == "completed":
+            state.made = self.reuse.remember(key, planned)
+        return status, why
+
+    def _followed(self, name: str, planned: Planned) -> contextlib.AbstractContextManager[None]:
+        """A step that cannot reach the store writes its figures into a file, and they are passed on from there."""
+        cut_off = self.machine.docker is not None and self.machine.docker.network == "none"
+        if self.tracker is None or not cut_off:
+            return contextlib.nullcontext()
+        return self.tracker.followed(name, planned.folder / "metrics.jsonl")
 
     def _look(self, name: str, planned: Planned, state: State) -> Key | None:
         """Take over what the step made before, if nothing has changed; else its key, and in `state` why it runs."""
@@ -203,28 +254,3 @@ class Engine:
         state.key = dict(key.fields)
         state.because = (why,) if why else tuple(differences(before, key.fields)) if before else ("never ran here",)
         return key
-
-    def _process(self, name: str, planned: Planned, own: Mapping[str, str]) -> int:
-        with vendor.running(
-            planned.command.argv,
-            planned.log,
-            env=planned.command.environment(_not_ours(os.environ)) | dict(own),
-            cwd=planned.command.cwd,
-            read_only=planned.command.read_only,
-            grace_s=GRACE_S,
-        ) as process:
-            self._processes[name] = process
-            if self._stopping.is_set():  # set between the look above and the start
-                vendor.signal_group(process.pid, signal.SIGTERM)
-            try:
-                return process.wait(planned.timeout_s)
-            except subprocess.TimeoutExpired:
-                vendor.stop(process, GRACE_S)
-                raise ToolFailed(f"took longer than its limits.timeout of {planned.timeout_s:g} s") from None
-            finally:
-                del self._processes[name]
-
-
-def _not_ours(environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without his own MLflow run, which is not the step's."""
-    return {k: v for k, v in environ.items() if k not in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")}

@@ -90,7 +90,7 @@ def read(
     A job or a component alone is read as a pipeline of one step. `here`: it is to run on this machine, so what needs
     several is a problem, too.
     """
-    from runtime.local import check, shape
+    from runtime.local import check, search_space, shape
     from runtime.local.unfold import Scope, job_input, named_outputs, unfold
     from runtime.local.wrap import as_pipeline
 
@@ -115,6 +115,7 @@ def read(
     unfold(scope, steps, problems, (path.resolve(),) if doc is loaded else ())
     outputs = named_outputs(scope)
     problems += check.steps(steps)
+    problems += (p for step in steps.values() if step.sweep is not None for p in search_space.problems(step))
     ordered = steps if problems else _ordered(doc, steps)
     if problems:
         raise BadInput(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,18 @@ class Node:
         return self._shaped(component)
 
     def _inline(self, key: str, data: Mapping[str, Any]) -> Document | None:
+        if key == "trial" and "inputs" not in data:
+            data = self._bare_trial(data)
         inner = self.doc.at((*self.place, key), {"type": "command", **data})
         return self._shaped(inner)
+
+    def _bare_trial(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A sweep job's own trial: its inputs and outputs are the job's, and `${{search_space.x}}` is an input."""
+        own = self.doc.data.get("outputs") or {}
+        outputs = {name: _declared_output(raw, own) for name, raw in (self.job.get("outputs") or {}).items()}
+        inputs = {name: {"type": "string"} for name in self.job.get("search_space") or {}}
+        command = re.sub(r"\$\{\{\s*search_space\.", "${{inputs.", str(data.get("command", "")))
+        return {"name": self.name, **data, "command": command, "inputs": inputs, "outputs": outputs}
 
     def _shaped(self, component: Document) -> Document | None:
         kind = component.data["type"]
@@ -99,7 +110,11 @@ class Node:
 
         `types`: of `("parent", "inputs", name)`, `("parent", "jobs", step, "outputs", port)`, and so on.
         """
-        if self.component is None or "component" in self.job or self.sweep is not None:
+        trial = self.job.get("trial")
+        bare = "component" not in self.job and (
+            self.sweep is None or (isinstance(trial, dict) and "inputs" not in trial)
+        )
+        if self.component is None or not bare:
             return
         for name, raw in (self.job.get("inputs") or {}).items():
             self.component.data["inputs"][name] = {"type": _type_of(raw, types)}

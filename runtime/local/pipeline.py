@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime import vendor
+from runtime import masks, vendor
+from runtime.errors import BadInput, Problem
+from runtime.local import containers, docker, lease, references, report, screen
 from runtime.local import graph as graph_module
-from runtime.local import references, report, screen
 from runtime.local.document import shown
 from runtime.local.engine import Engine, State
+from runtime.local.machine import Machine
 from runtime.local.plan import Planned, plan
 from runtime.local.record import Record, link_outputs, run_folder
 from runtime.local.reuse import Reuse
@@ -34,6 +36,11 @@ class Options:
     dry_run: bool = False
     force: bool = False  # everything runs again, and is remembered
     cache: bool = True
+    docker: bool = False  # each step in a container of its environment's image
+    network: str = "none"  # of the containers
+    env: tuple[str, ...] = ()  # variables that the containers get from here
+    gpus: str | None = None  # `all`, `none`, or how many a step; None: as each step asks
+    secret_env: tuple[str, ...] = ()  # variables whose values are secrets, beside those whose name says so
     map: Path | None = None  # what references stand for here
     resume: Path | None = None  # an interrupted run's folder, in which to go on
 
@@ -44,22 +51,59 @@ def run_file(file: Path, overrides: Mapping[str, str], options: Options) -> int:
     Writes `<runs>/<name>-<time>/`: `run.json`, `report.html`, `steps/<step>/{log.txt,metrics.jsonl,outputs/}`, and
     `outputs/` with a link to each named output. Raises `BadInput` before anything is written if the graph is wrong.
     """
-    graph = graph_module.read(file, overrides, references=references.load(options.map))
-    mount = mounts_work()
+    known = references.load(options.map)
+    graph = graph_module.read(file, overrides, references=known)
+    mount = not options.docker and mounts_work()
     runs = options.runs if options.resume is None else options.resume.parent
+    machine = machine_for(graph, options, mount=mount)
     if options.dry_run:
-        return _show(plan(graph, runs.resolve() / f"{graph.name}-TIME", mount=mount))
+        planned = plan(graph, runs.resolve() / f"{graph.name}-TIME", mount=mount)
+        return _show(containers.wrapped(planned, machine.docker, known, None) if machine.docker else planned)
     uri = store_uri(runs) if options.mlflow else None  # refuses what it must before the run folder is made
     with run_folder(runs, graph.name, options.resume) as folder:
-        return _run(graph, folder, options, uri, mount=mount)
+        planned = plan(graph, folder, mount=mount)
+        if machine.docker:
+            planned = containers.wrapped(planned, machine.docker, known, screen.say)
+        return _run(graph, planned, folder, options=options, uri=uri, machine=machine)
 
 
-def _run(graph: graph_module.Graph, folder: Path, options: Options, uri: str | None, *, mount: bool) -> int:
-    planned = plan(graph, folder, mount=mount)
+def machine_for(graph: graph_module.Graph, options: Options, *, mount: bool) -> Machine:
+    """What the flags give the steps; raises `BadInput` when a step asks for more GPUs than there are."""
+    asked = options.gpus
+    if asked not in (None, "all", "none") and not str(asked).isdigit():
+        raise BadInput.of("--gpus", asked, "is neither all nor none nor a number", "say how many GPUs a step gets")
+    devices = [] if asked == "none" else lease.inventory()
+    each = int(asked) if asked and asked.isdigit() else 0 if asked in ("all", "none") else None
+    wrong = lease.problems(graph.steps, each, devices)
+    if wrong:
+        raise BadInput(wrong)
+    container = docker.Docker(options.network, "all" if asked == "all" else "", options.env) if options.docker else None
+    wrong = [
+        Problem(flag, name, "is not in the environment", "export it, or leave it out")
+        for flag, names in (("--secret-env", options.secret_env), ("--env", options.env))
+        for name in names
+        if name not in os.environ
+    ]
+    if wrong:
+        raise BadInput(wrong)
+    found = masks.of(os.environ, options.secret_env)
+    return Machine(lease.Lease(devices), each, container, found, options.secret_env, mounts=mount)
+
+
+def _run(  # noqa: PLR0913 - what a run is made of
+    graph: graph_module.Graph,
+    planned: Mapping[str, Planned],
+    folder: Path,
+    *,
+    options: Options,
+    uri: str | None,
+    machine: Machine,
+) -> int:
     read = not options.force and not graph.force
-    reuse = Reuse(folder.parent / ".cache", graph.name, read=read) if options.cache else None
-    tracker = Tracker(uri, graph.name, list(planned), {n: str(v) for n, v in graph.inputs.items()}) if uri else None
-    record = Record(graph, planned, folder, read_only=mount)
+    reuse = Reuse(folder.parent / ".cache", graph.name, read=read, masks=machine.masks) if options.cache else None
+    inputs = {name: machine.masks.text(str(value)) for name, value in graph.inputs.items()}
+    tracker = Tracker(uri, graph.name, list(planned), inputs) if uri else None
+    record = Record(graph, planned, folder, machine)
     screen.say(f"{graph.name}: {len(planned)} steps, run folder {shown(folder)}")
     tell = screen.quiet if sys.stdout.isatty() else screen.plain
 
@@ -69,7 +113,7 @@ def _run(graph: graph_module.Graph, folder: Path, options: Options, uri: str | N
         tell(name, state)
 
     engine = Engine(planned, listener, tracker=tracker, jobs=options.jobs or max(2, os.cpu_count() or 2),
-                    stop_on_failure=graph.stop_on_failure, reuse=reuse)  # fmt: skip
+                    stop_on_failure=graph.stop_on_failure, reuse=reuse, machine=machine)  # fmt: skip
     with stoppable(engine):
         record.write(engine.states, "running", tracker)
         with screen.live(engine, planned):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Planned:
     code: Path | None = None
     included: tuple[Path, ...] = ()
     timeout_s: float | None = None
+    trial: Callable[[int, Mapping[str, Any]], Planned] | None = None  # of a sweep: one with these values
     image: str = ""  # what identifies the container image it runs in; empty: this machine's own Python
 
     def is_data(self, name: str) -> bool:
@@ -71,7 +73,27 @@ def planned(step: Step, run: Path, folder: Path, places: Mapping[str, Mapping[st
     )
     code, more = code_folder(step.component), included(step.component)
     log, until = folder / "log.txt", timeout_s(step)
-    return Planned(step, command, folder, outputs, inputs, log, run.parent, code, more, until)
+    trial = functools.partial(_trial, step, run, folder, places, mount=mount) if step.sweep is not None else None
+    return Planned(step, command, folder, outputs, inputs, log, run.parent, code, more, until, trial)
+
+
+def _trial(  # noqa: PLR0913, PLR0917 - what `planned` takes, and the trial's own
+    step: Step,
+    run: Path,
+    folder: Path,
+    places: Mapping[str, Mapping[str, Path]],
+    number: int,
+    values: Mapping[str, Any],
+    *,
+    mount: bool,
+) -> Planned:
+    """One trial of a sweep: the step with these values, in a folder of its own below the sweep's."""
+    inputs = {**step.inputs, **{name: Value(value, "string") for name, value in values.items()}}
+    limits = step.sweep.get("limits") or {} if step.sweep is not None else {}
+    own = replace(step, inputs=inputs, sweep=None, limits={"timeout": limits.get("trial_timeout")})
+    place = folder / "trials" / f"{number:03d}"
+    outputs = {port: place / "outputs" / port for port in step.spec.get("outputs") or {}}
+    return planned(own, run, place, {**places, step.id: outputs}, mount=mount)
 
 
 def included(component: Document) -> tuple[Path, ...]:

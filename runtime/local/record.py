@@ -19,6 +19,7 @@ import runtime
 from runtime.errors import BadInput
 from runtime.local.engine import State
 from runtime.local.graph import Graph
+from runtime.local.machine import Machine
 from runtime.local.plan import Planned
 from runtime.local.track import Tracker, shown_uri
 
@@ -76,8 +77,9 @@ def _unwritable(runs: Path, reason: str) -> BadInput:
 class Record:
     """Keeps `run.json` up to date: written beside and renamed at each change."""
 
-    def __init__(self, graph: Graph, planned: Mapping[str, Planned], folder: Path, *, read_only: bool) -> None:
+    def __init__(self, graph: Graph, planned: Mapping[str, Planned], folder: Path, machine: Machine) -> None:
         self.graph, self.planned, self.folder = graph, planned, folder
+        self._masks = machine.masks
         self._began = time.time()
         self._texts: dict[str, tuple[tuple[object, ...], str]] = {}
         self._head = {
@@ -89,7 +91,12 @@ class Record:
             "python": sys.version.split()[0],
             "platform": platform.platform(),
             "cpu_count": os.cpu_count(),
-            "read_only_inputs": "mounts" if read_only else "fingerprints",
+            "read_only_inputs": "container mounts"
+            if machine.docker
+            else "mounts"
+            if machine.mounts
+            else "fingerprints",
+            "runner": "docker" if machine.docker else "subprocess",
             "started": _clock(self._began),
         }
 
@@ -104,7 +111,8 @@ class Record:
         data = self._head | {"status": status, "written": _clock(time.time()), "mlflow": store}
         partial = self.folder / ".run.json.partial"
         head = json.dumps(data, indent=1, ensure_ascii=False).removesuffix("\n}")
-        partial.write_text(f'{head},\n "steps": [\n{steps}\n ]\n}}\n', encoding="utf-8")
+        text = self._masks.text(f'{head},\n "steps": [\n{steps}\n ]\n}}\n')
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape")
         partial.replace(self.folder / "run.json")
 
     def _text(self, name: str, state: State, tracker: Tracker | None) -> str:
@@ -132,6 +140,7 @@ class Record:
             "key": state.key,
             "command": list(planned.command.argv),
             "environment": dict(planned.command.env),
+            "image": planned.image or None,
             "read_only": [str(p) for p in planned.command.read_only],
             "inputs": dict(planned.inputs),
             "outputs": {port: str(path) for port, path in planned.outputs.items()},

@@ -26,6 +26,7 @@ from runtime import snapshot
 from runtime.local import content
 from runtime.local.content import Content
 from runtime.local.plan import Planned
+from runtime.masks import Masks
 
 _OURS = Path(__file__).resolve().parents[1]
 _SHOWN_CHARS = 60
@@ -59,6 +60,7 @@ class Reuse:
     pipeline: str
     read: bool = True
     contents: dict[Path, Content] = field(default_factory=dict)
+    masks: Masks = field(default_factory=Masks)
 
     def key(self, planned: Planned) -> Key:
         """What the step depends on now; its inputs must be complete. Raises OSError where one cannot be read."""
@@ -68,7 +70,8 @@ class Reuse:
             if planned.is_data(name):
                 fields[f"input {name}"] = f"sha256:{self.content(Path(text)).digest}"
             else:
-                fields[f"input {name}"] = text
+                shown = self.masks.text(text)
+                fields[f"input {name}"] = text if shown == text else f"{shown} sha256:{_hash(text)}"
         if planned.code is not None:
             fields["code"] = f"sha256:{content.of(planned.code, self._manifests, planned.code_files()).digest}"
         for path in planned.included:
@@ -76,6 +79,10 @@ class Reuse:
         own = {**{str(k): str(v) for k, v in (spec.get("environment_variables") or {}).items()}, **step.env}
         if own:
             fields["environment_variables"] = f"sha256:{_hash(json.dumps(own, sort_keys=True))}"
+        if step.sweep is not None:
+            keys = ("search_space", "objective", "sampling_algorithm", "limits", "early_termination")
+            asked = {key: step.sweep[key] for key in keys if key in step.sweep}
+            fields["sweep"] = json.dumps(asked, sort_keys=True, default=str)
         if spec.get("distribution"):
             fields["distribution"] = json.dumps(spec["distribution"], sort_keys=True, default=str)
         return Key(fields | ({"image": planned.image} if planned.image else self._python(fields["command"])))

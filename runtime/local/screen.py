@@ -79,7 +79,7 @@ def _table(states: Mapping[str, State], planned: Mapping[str, Planned]) -> Any:
     table.add_column("seconds", justify="right", no_wrap=True)
     table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
     for name, state in states.items():
-        seconds = time.time() - state.started if state.status == "running" else state.seconds
+        seconds = time.monotonic() - state.clock if state.status == "running" else state.seconds
         said = f"taken over from {run_of(state)}" if state.reused else state.why
         if state.status == "running":
             said = vendor.tail(planned[name].log, 1)

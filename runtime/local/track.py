@@ -6,7 +6,10 @@ costs the pipeline `WAIT_S` seconds once, and a warning; never the work.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
+import json
 import os
 import queue
 import re
@@ -14,7 +17,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from runtime.metrics import told
 
 WAIT_S = 30.0
 STOPPED_WAIT_S = 4.0  # after Ctrl-C
+FOLLOW_S = 1.0  # between two looks at the figures of a step that cannot report them itself
+BATCH = 200  # metrics a call. Source: MicrosoftDocs/azure-ai-docs, resource-limits-capacity (250 a batch)
 _MLFLOW_STATUS = {"completed": "FINISHED", "canceled": "KILLED"}
 
 
@@ -56,15 +61,58 @@ class Tracker:
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
-    def environment(self, step: str) -> dict[str, str]:
-        """What the step needs to report to its own run; empty when there is no store to report to."""
-        self._todo.put(lambda client: self._begin(client, step))
+    def environment(self, step: str, parent: str = "") -> dict[str, str]:
+        """What the step needs to report to its own run; empty when there is no store to report to.
+
+        `parent`: the step whose trial it is; else the run is a child of the pipeline's.
+        """
+        self._made.setdefault(step, threading.Event())
+        self._todo.put(lambda client: self._begin(client, step, parent))
         if not self.failed and not self._made[step].wait(WAIT_S):
             self._give_up(f"no answer within {WAIT_S:.0f} s")
         if self.failed or step not in self.run_ids:
             return {}
         names = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": self.run_ids[step]}
         return names | {"MLFLOW_EXPERIMENT_NAME": self.experiment}
+
+    def history(self, step: str, metric: str) -> list[float]:
+        """The values of a metric that a step has logged to its run, in the order of their steps."""
+        if self.failed or step not in self.run_ids:
+            return []
+        from runtime.tracking import new_client
+
+        points = new_client(self.uri).get_metric_history(self.run_ids[step], metric)
+        return [point.value for point in sorted(points, key=lambda p: (p.step, p.timestamp))]
+
+    @contextlib.contextmanager
+    def followed(self, step: str, figures: Path) -> Iterator[None]:
+        """While the block runs, pass on what the step writes into its file of figures, as it writes it."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._follow, args=(step, figures, done), name="figures", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(STOPPED_WAIT_S)
+
+    def _follow(self, step: str, figures: Path, done: threading.Event) -> None:
+        place, last = 0, False
+        while not last:
+            last = done.wait(FOLLOW_S)
+            records, place = new_figures(figures, place)
+            if records:
+                self._todo.put(functools.partial(self._log, step=step, records=records))
+
+    def _log(self, client: Any, *, step: str, records: list[dict[str, Any]]) -> None:
+        from mlflow.entities import Metric
+
+        run_id = self.run_ids.get(step, "")
+        for start in range(0, len(records) if run_id else 0, BATCH):
+            batch = [
+                Metric(r["key"], float(r["value"]), int(r["time_ms"]), int(r["step"])) for r in records[start:][:BATCH]
+            ]
+            client.log_batch(run_id, metrics=batch)
 
     def wait_no_more(self) -> None:
         """Let `environment` return at once, as after Ctrl-C: the steps that wait for their runs will not start."""
@@ -113,9 +161,11 @@ class Tracker:
         run = client.create_run(self._experiment_id, run_name=name, tags=tags, start_time=int(time.time() * 1000))
         return str(run.info.run_id)
 
-    def _begin(self, client: Any, step: str) -> None:
+    def _begin(self, client: Any, step: str, parent: str) -> None:
         # Source of the tag that nests runs: mlflow/utils/mlflow_tags.py (3.15.0)
-        self.run_ids[step] = self._new_run(client, step, {"mlflow.parentRunId": self.parent_id})
+        self.run_ids[step] = self._new_run(
+            client, step, {"mlflow.parentRunId": self.run_ids.get(parent, self.parent_id)}
+        )
         self._made[step].set()
 
     def _end(self, client: Any, run_id: str, status: str, figures: Mapping[str, float]) -> None:
@@ -126,6 +176,22 @@ class Tracker:
         now = int(time.time() * 1000)
         client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in figures.items()])
         client.set_terminated(run_id, _MLFLOW_STATUS.get(status, "FAILED"))
+
+
+def new_figures(path: Path, place: int) -> tuple[list[dict[str, Any]], int]:
+    """The metrics that a step has written since byte `place`, whole lines only, and where to go on."""
+    if not path.is_file():
+        return [], place
+    with path.open("rb") as file:
+        file.seek(place)
+        whole, newline, _ = file.read().rpartition(b"\n")
+    records = []
+    for line in whole.splitlines():
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and record.get("kind") == "metric":
+                records.append(record)
+    return records, place + len(whole) + len(newline)
 
 
 def shown_uri(uri: str) -> str:

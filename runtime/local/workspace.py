@@ -68,11 +68,15 @@ def _include(path: Path, target: Path) -> None:
         shutil.copy2(file, place)
 
 
-def adopt(found: Found, planned: Planned) -> None:
-    """Link the outputs, the log and the figures of an earlier run into the step's folder; its own are in place."""
+def adopt(found: Found, planned: Planned, *, keep: bool = False) -> None:
+    """Link the outputs, the log and the figures of an earlier run into the step's folder; its own are in place.
+
+    `keep`: what else is in the folder stays, as the trials of a sweep do.
+    """
     if found.folder == planned.folder:
         return
-    clear(planned.folder)
+    if not keep:
+        clear(planned.folder)
     for port, path in found.outputs.items():
         _link(path, planned.outputs[port])
     for name in _KEPT:
@@ -82,6 +86,7 @@ def adopt(found: Found, planned: Planned) -> None:
 
 def _link(path: Path, link: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
+    clear(link) if link.is_dir() else link.unlink(missing_ok=True)
     real = path.resolve()  # never a link to a link: a run between may be removed
     link.symlink_to(os.path.relpath(real, link.parent.resolve()))
 

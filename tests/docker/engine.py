@@ -21,7 +21,7 @@ PACKAGES = ("docker.io", "mmdebstrap")
 STAND_IN = "ngcrun.stand-in"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-INCLUDE = "python3,python3-pip,python3-venv,ca-certificates"
+INCLUDE = "python3,python3-pip,python3-venv,libpython3.11,ca-certificates"
 
 
 def install() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,6 @@ BUILT = ("data", "triton", "tao-tf1")
 
 # numpy of Triton's image. Source: github.com/triton-inference-server/server e1db8a60, build.py ("numpy<2")
 NUMPY = "1.26.4"
-
-
-@pytest.fixture(scope="session")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    engine.install()
-    before = engine.traces()
-    with engine.running() as environment:
-        engine.tag(engine.base(tmp_path_factory.mktemp("base")), [row.reference for row in ROWS.values()], environment)
-        engine.with_numpy(ROWS["triton"].reference, NUMPY, tmp_path_factory.mktemp("numpy"), environment)
-        yield environment
-    assert engine.traces() <= before
 
 
 def build(row: images.Image, folder: Path, environment: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ import yaml
 from runtime import images, spec
 from runtime.local import graph
 from runtime.local.engine import Engine, State
+from runtime.local.machine import Machine
 from runtime.local.pipeline import mounts_work, stoppable
 from runtime.local.plan import plan
 from runtime.local.record import Record
@@ -148,6 +149,18 @@ def test_inputs_are_read_only(tmp_path: Path) -> None:
     (log,) = tmp_path.glob("runs/*/steps/a/log.txt")
     assert "Read-only file system" in log.read_text()
     assert run_json(tmp_path)["read_only_inputs"] == "mounts"
+
+
+@pytest.mark.skipif(not mounts_work(), reason="this machine allows no mount namespaces")
+def test_not_even_root_can_mount_an_input_anew(tmp_path: Path) -> None:
+    path = write_into_input(tmp_path)
+    command = "mount -o remount,rw,bind '${{inputs.data}}'; umount '${{inputs.data}}'; " + WRITE
+    write_component(tmp_path, command=command, inputs={"data": {"type": "uri_folder"}})
+    done = ngcrun(tmp_path, "pipeline", path.name, "--no-mlflow")
+    assert done.returncode == 0
+    assert sorted(p.name for p in (tmp_path / "trips").iterdir()) == ["a.csv"]
+    (log,) = tmp_path.glob("runs/*/steps/a/log.txt")
+    assert "permission denied" in log.read_text().lower() or "must be superuser" in log.read_text()
 
 
 def test_without_mounts_a_changed_input_fails_the_step(tmp_path: Path) -> None:
@@ -376,7 +389,7 @@ def test_a_value_that_the_shell_would_harm_is_refused_before_anything_starts(tmp
 def test_the_record_follows_each_change_of_one_step_among_many(tmp_path: Path) -> None:
     write_component(tmp_path)
     read = graph.read(write_pipeline(tmp_path, {f"s{i}": {} for i in range(300)}))
-    record = Record(read, planned := plan(read, tmp_path, mount=False), tmp_path, read_only=False)
+    record = Record(read, planned := plan(read, tmp_path, mount=False), tmp_path, Machine())
     states = {name: State() for name in planned}
     record.write(states, "running", None)
     before = json.loads((tmp_path / "run.json").read_text())

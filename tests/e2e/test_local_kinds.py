@@ -206,3 +206,119 @@ def test_what_does_not_run_here_is_refused_by_name_with_its_line(tmp_path: Path,
         BadInput, match=rf"pipe.yaml:5: jobs.a.type='{kind}': does not run on this machine; command, pipe"
     ):
         read(path)
+
+
+def figure(expression: str, sleep: str = "0") -> str:
+    """A command that logs the metric `loss` as our own steps do, three times, and writes the values that it was given."""
+    return (
+        f"for i in 3 2 1; do loss=$(awk 'BEGIN {{ print {expression} }}'); "
+        'echo "{\\"kind\\": \\"metric\\", \\"key\\": \\"loss\\", \\"value\\": $loss, \\"step\\": $i, \\"time_ms\\": 1}" '
+        f">> $NGCRUN_METRICS_FILE; sleep {sleep}; done; printf '${{{{inputs.x}}}} ${{{{inputs.kind}}}}' > ${{{{outputs.out}}}}/text"
+    )
+
+
+def sweep(folder: Path, space: dict[str, Any], command: str, **fields: Any) -> Path:
+    inputs = {"x": {"type": "number"}, "kind": {"type": "string", "default": "a"}}
+    write_component(folder, inputs=inputs, command=command)
+    write_component(folder, "copy", inputs={"data": {"type": "uri_folder"}},
+                    command="cp ${{inputs.data}}/text ${{outputs.out}}/text")  # fmt: skip
+    step = {"type": "sweep", "trial": "./say.yaml", "search_space": space,
+            "objective": {"goal": "minimize", "primary_metric": "loss"}} | fields  # fmt: skip
+    jobs = {"s": step, "after": {"type": "command", "component": "./copy.yaml",
+                                 "inputs": {"data": "${{parent.jobs.s.outputs.out}}"}}}  # fmt: skip
+    return write(folder / "sweep.yml", {"type": "pipeline", "jobs": jobs})
+
+
+def test_a_grid_runs_every_point_and_hands_on_the_best(tmp_path: Path) -> None:
+    space = {"x": {"type": "choice", "values": [1, 2, 3]}, "kind": {"type": "choice", "values": ["a", "b"]}}
+    command = figure('(${{inputs.x}} - 2)^2 + ("${{inputs.kind}}" == "a")')
+    record = run(sweep(tmp_path, space, command, sampling_algorithm="grid", limits={"max_concurrent_trials": 3}))
+    assert text_of(record, "after") == "2 b"
+    (step, _) = record["steps"]
+    assert step["why"] == "best of 6: loss 0 with x=2, kind=b"
+    table = json.loads((Path(step["log"]).parent / "trials.json").read_text())
+    assert [t["values"] for t in table["trials"]] == [{"x": x, "kind": k} for x in (1, 2, 3) for k in "ab"]
+    assert [t["metric"] for t in table["trials"]] == [2, 1, 1, 0, 2, 1]
+    assert table["best"] == 3
+
+
+@pytest.mark.parametrize("algorithm", ["random", {"type": "random", "rule": "sobol", "seed": 3}, "bayesian"])
+def test_a_sampled_sweep_is_repeatable_and_within_its_space(tmp_path: Path, algorithm: Any) -> None:
+    space = {"x": {"type": "loguniform", "min_value": -3, "max_value": 0}}
+    path = sweep(tmp_path, space, figure("${{inputs.x}}"), sampling_algorithm=algorithm, limits={"max_total_trials": 4})
+    record = run(path, cache=True)
+    (table,) = [json.loads(p.read_text()) for p in tmp_path.glob("runs/*/steps/s/trials.json")]
+    values = [t["values"]["x"] for t in table["trials"]]
+    assert len(set(values)) == 4
+    assert all(0.049 < v <= 1 for v in values)
+    assert float(text_of(record, "after").split()[0]) == min(values)
+    assert run_file(path, {}, Options(mlflow=False, runs=tmp_path / "runs")) == 0
+    again = max(tmp_path.glob("runs/*/run.json"), key=lambda p: p.stat().st_mtime_ns)
+    assert all(step["reused"] for step in json.loads(again.read_text())["steps"])
+
+
+def test_a_sweep_job_alone_reads_its_metric_from_mlflow(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text(
+        "import mlflow, sys\nmlflow.log_metric('loss', abs(float(sys.argv[1]) - 0.5))\n"
+        "open(sys.argv[2] + '/text', 'w').write(sys.argv[1])\n"
+    )
+    job = {
+        "type": "sweep",
+        "trial": {"code": "src", "environment": "azureml:any:1",
+                  "command": "python train.py ${{search_space.lr}} ${{outputs.out}}"},
+        "inputs": {"note": "n"},
+        "outputs": {"out": {"type": "uri_folder"}},
+        "search_space": {"lr": {"type": "choice", "values": [0.1, 0.4, 2]}},
+        "sampling_algorithm": "grid",
+        "objective": {"goal": "minimize", "primary_metric": "loss"},
+        "compute": "azureml:c",
+    }  # fmt: skip
+    record = run(write(tmp_path / "hpo.yml", job), mlflow=True)
+    assert text_of(record, "hpo") == "0.4"
+    assert "loss 0.1 with lr=0.4" in record["steps"][0]["why"]
+
+
+def test_a_trial_that_falls_behind_is_ended_early(tmp_path: Path) -> None:
+    space = {"x": {"type": "choice", "values": [1, 50]}}
+    policy = {"type": "bandit", "slack_factor": 0.5, "evaluation_interval": 1}
+    run(sweep(tmp_path, space, figure("${{inputs.x}}", sleep="0.4; [ ${{inputs.x}} = 1 ] || sleep 20"),
+              sampling_algorithm="grid", early_termination=policy))  # fmt: skip
+    (table,) = [json.loads(p.read_text()) for p in tmp_path.glob("runs/*/steps/s/trials.json")]
+    assert [t["status"] for t in table["trials"]] == ["completed", "stopped early"]
+    assert table["trials"][1]["seconds"] < 15
+
+
+def test_a_sweep_whose_trials_all_fail_says_why(tmp_path: Path) -> None:
+    space = {"x": {"type": "choice", "values": [1]}}
+    path = sweep(tmp_path, space, "echo no data >&2; exit 3", sampling_algorithm="grid")
+    assert run(path, status=3)["steps"][0]["why"] == "none of 1 trials completed with 'loss': no data"
+    again = sweep(tmp_path, space, "echo x > ${{outputs.out}}/text", sampling_algorithm="grid")
+    assert run_file(again, {}, Options(mlflow=False, runs=tmp_path / "again")) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"search_space": {"y": {"type": "choice", "values": [1]}}},
+            "search_space.y='y': is not an input of the trial",
+        ),
+        ({"search_space": {"x": {"type": "unifrom"}}}, "type='unifrom': is no distribution; did you mean 'uniform'"),
+        (
+            {"search_space": {"x": {"type": "uniform", "min_value": 1}}},
+            "='max_value': is missing, and uniform needs it",
+        ),
+        ({"search_space": {"x": {"type": "normal", "mu": 1, "sigma": 1}}}, "type='normal': has no grid"),
+        ({"objective": {"goal": "best", "primary_metric": "loss"}}, "objective.goal='best': is no goal"),
+        ({"objective": {"goal": "minimize"}}, "objective.primary_metric=None: is missing"),
+        ({"sampling_algorithm": "gird"}, "sampling_algorithm='gird': is no algorithm; did you mean 'grid'"),
+        ({"early_termination": {"type": "never"}}, "is no policy"),
+    ],
+)
+def test_a_fault_in_a_sweep_is_one_line(tmp_path: Path, fields: dict[str, Any], told: str) -> None:
+    space = {"x": {"type": "choice", "values": [1]}}
+    path = sweep(tmp_path, space, "true", **({"sampling_algorithm": "grid"} | fields))
+    with pytest.raises(BadInput) as wrong:
+        read(path)
+    assert told in str(wrong.value)
