@@ -125,9 +125,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def specs(session: nox.Session) -> None:
-    """The committed AzureML specs agree with the components."""
+    """The committed AzureML specs agree with the components, and nothing is wrong with any AzureML file here."""
     _work(session, dev=True)
     session.run(_bin(ROOT / ".venv", "ngcrun"), "specs", "--check", external=True)
+    session.run(_bin(ROOT / ".venv", "ngcrun"), "check", "--strict", "component_specs", "containers", external=True)
 
 
 @nox.session
@@ -279,6 +280,7 @@ def bench(session: nox.Session) -> None:
     session.run(python, "bench/metrics.py", external=True)
     session.run(python, "bench/data.py", external=True)
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)
+    session.run(python, "bench/check.py", env=_azureml(session), external=True)
     session.run(python, "bench/tao.py", env=_tao(session), external=True)
 
 

@@ -15,6 +15,15 @@ from runtime.local import cli as local_cli
 _DESCRIPTION = "Run, check and ship NVIDIA NGC workloads on this machine, in docker and on Azure Machine Learning."
 
 
+# Each has a command line of its own, read by its own module.
+_AREAS = {
+    "tao": "TAO: networks, specs, checks, runs",
+    "images": "NGC images: list, check, bump, lock, build, push",
+    "check": "find what is wrong with AzureML YAML, without Azure",
+    "azureml": "Azure Machine Learning: publish, submit, deploy",
+}
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ngcrun."""
     parser = argparse.ArgumentParser("ngcrun", description=_DESCRIPTION)
@@ -43,16 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
     specs.add_argument("--dry-run", action="store_true", help="with bump: say what would rise, write nothing")
     specs.add_argument("--lock", type=Path, default=None, help="with bump: the lock file (default: %(metavar)s)",
                        metavar="component_specs/versions.lock.json")  # fmt: skip
-    tao = commands.add_parser("tao", help="TAO: networks, specs, checks, runs", prefix_chars="\0", add_help=False)
-    tao.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
-    images = commands.add_parser(
-        "images", help="NGC images: list, check, bump, lock, build, push", prefix_chars="\0", add_help=False
-    )
-    images.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
-    azureml = commands.add_parser(
-        "azureml", help="Azure Machine Learning: publish, submit, deploy", prefix_chars="\0", add_help=False
-    )
-    azureml.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
+    for name, what in _AREAS.items():
+        area = commands.add_parser(name, help=what, prefix_chars="\0", add_help=False)
+        area.add_argument(
+            "words", nargs=argparse.REMAINDER, metavar="FILE|FOLDER ..." if name == "check" else "COMMAND ..."
+        )
     commands.add_parser("doctor", help="what this machine can run, and why not")
     return parser
 
@@ -188,6 +192,12 @@ def _images(arguments: argparse.Namespace) -> int:
     return images_command.main(arguments.words, repository_root())
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from runtime.check import cli
+
+    return cli.main(arguments.words)
+
+
 def _azureml(arguments: argparse.Namespace) -> int:
     from runtime.azureml import cli
 
@@ -207,6 +217,7 @@ _HANDLERS = {
     "specs": _specs,
     "tao": _tao,
     "images": _images,
+    "check": _check,
     "azureml": _azureml,
     "doctor": _doctor,
 }

@@ -14,6 +14,16 @@ SHOWN_CHARS = 1000  # of a value in an error
 
 
 @dataclass(frozen=True)
+class Spot:
+    """Where in a file a problem is (line and column from 1), and the rule of `ngcrun check` that it breaks."""
+
+    place: str
+    line: int
+    column: int
+    rule: str = ""
+
+
+@dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with one port (or with a file, where `port` names the place in it)."""
 
@@ -21,14 +31,19 @@ class Problem:
     value: object
     wrong: str
     todo: str
+    spot: Spot | None = None
 
     def line(self, component: str = "") -> str:
         """The problem as one line; control characters in the value are escaped, secrets of addresses hidden."""
+        where = f"{component}: " if component else ""
+        return f"{where}{self.port}={self.shown()}: {self.wrong}; {self.todo}"
+
+    def shown(self) -> str:
+        """The value as it stands in a line."""
         value = repr(redacted(str(self.value)) if isinstance(self.value, Path | str) else self.value)
         if len(value) > SHOWN_CHARS:
             value = f"{value[: SHOWN_CHARS // 2]}... ({len(value)} characters)"
-        where = f"{component}: " if component else ""
-        return f"{where}{self.port}={value}: {self.wrong}; {self.todo}"
+        return value
 
 
 class NgcrunError(Exception):

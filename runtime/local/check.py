@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import Problem, nearest
 from runtime.local.document import Document, Place
-from runtime.local.expression import harm, placeholders
+from runtime.local.expression import BINDING, harm, placeholders
 from runtime.local.graph import DATA_TYPES, FromStep, Step, Value
 from runtime.local.plan import code_folder, included
+from runtime.local.shape import LITERAL_TYPES
+from runtime.local.wrong import is_required, no_port, unbound
 
 # Source: linux/binfmts.h, MAX_ARG_STRLEN is 131,072 for the whole text after `bash -c`.
 VALUE_BYTES = 100_000
-LITERAL_TYPES = {"string", "integer", "number", "boolean"}
 _PATTERNS = {
-    "integer": re.compile(r"[+-]?\d+"),
+    "integer": re.compile(r"[+-]?\d+(\.0*)?"),
     "number": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
     "boolean": re.compile(r"true|false", re.IGNORECASE),
 }
@@ -43,11 +45,11 @@ def component(doc: Document) -> list[Problem]:
     """What is wrong with a command component by itself."""
     data = doc.data
     problems = [
-        doc.problem((key,), None, "is missing", f"add `{key}:`")
+        doc.problem((key,), None, "is missing", f"add `{key}:`", "missing-key")
         for key in ("command", "environment")
         if not data.get(key)
     ]
-    problems += _code(doc)
+    problems += code(doc)
     problems += [
         doc.problem(("additional_includes",), str(path), "does not exist", "name a path relative to this file")
         for path in included(doc)
@@ -55,13 +57,12 @@ def component(doc: Document) -> list[Problem]:
     ]
     inputs, outputs = data.get("inputs") or {}, data.get("outputs") or {}
     for name, port in inputs.items():
-        problems += _declaration(doc, name, port or {})
-    for parts, _, inside in placeholders(str(data.get("command", ""))):
-        problems += _placeholder(doc, parts, inside, inputs, outputs)
-    return problems
+        problems += declaration(doc, ("inputs", name), port or {})
+    return problems + command(doc, ("command",), inputs, outputs)
 
 
-def _code(doc: Document) -> list[Problem]:
+def code(doc: Document) -> list[Problem]:
+    """What is wrong with the `code` of a component that is to run here."""
     folder, place = code_folder(doc), ("code",)
     if folder is None or folder.is_dir():
         return []
@@ -70,46 +71,72 @@ def _code(doc: Document) -> list[Problem]:
         what = "is not on this machine", "name a local folder"
     else:
         what = "is not a folder" if folder.exists() else "does not exist", "name a folder, relative to this file"
-    return [doc.problem(place, text, *what)]
+    return [doc.problem(place, text, *what, "missing-code")]
 
 
-def _declaration(doc: Document, name: str, port: Mapping[str, Any]) -> list[Problem]:
-    place, kind = ("inputs", name), port.get("type")
-    if kind not in DATA_TYPES | LITERAL_TYPES:
-        return [doc.problem((*place, "type"), kind, "is not a type", nearest(str(kind), DATA_TYPES | LITERAL_TYPES))]
+def declaration(doc: Document, place: Place, port: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the declaration of an input."""
+    kind, known = port.get("type"), DATA_TYPES | LITERAL_TYPES
+    if kind not in known:
+        wrong = "is missing" if kind is None else "is not a type"
+        return [doc.problem((*place, "type"), kind, wrong, nearest(str(kind), known), "bad-port-type")]
     for key in ("min", "max"):
         if port.get(key) is not None and _bound(port, key) is None:
-            return [doc.problem((*place, key), port[key], "is not a number", "write a number")]
+            return [doc.problem((*place, key), port[key], "is not a number", "write a number", "bad-constraint")]
+    low, high = _bound(port, "min"), _bound(port, "max")
+    if low is not None and high is not None and low > high:
+        todo = "exchange the two"
+        return [
+            doc.problem((*place, "min"), port["min"], f"is above the maximum {port['max']}", todo, "bad-constraint")
+        ]
     if port.get("default") is not None and kind in LITERAL_TYPES:
-        wrong = literal(port["default"], port)
-        return [doc.problem((*place, "default"), port["default"], *wrong)] if wrong else []
+        wrong_default = literal(port["default"], port)
+        where = (*place, "default")
+        return [doc.problem(where, port["default"], *wrong_default, "bad-default")] if wrong_default else []
     return []
 
 
+def command(doc: Document, place: Place, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the `${{...}}` of the command at `place`."""
+    data: Any = doc.data
+    for key in place:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    text = str(data or "")
+    problems = []
+    for match, (parts, _, inside) in zip(BINDING.finditer(text), placeholders(text), strict=True):
+        wrong = _placeholder(parts, inside, inputs, outputs)
+        if wrong:
+            shown = "${{" + ".".join(parts) + "}}"
+            line, column = doc.position(place, match[0])  # with the spaces that it has there
+            problem = doc.problem(place, shown, *wrong)
+            problems.append(at(problem, line, column))
+    return problems
+
+
+def at(problem: Problem, line: int, column: int) -> Problem:
+    """The problem, pointing at another line and column of its file."""
+    return replace(problem, spot=replace(problem.spot, line=line, column=column)) if problem.spot else problem
+
+
 def _placeholder(
-    doc: Document, parts: tuple[str, ...], inside: bool, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-) -> list[Problem]:
+    parts: tuple[str, ...], inside: bool, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+) -> tuple[str, str, str] | None:
+    """What is wrong with one placeholder of a command, what to do, and the rule."""
     text = "${{" + ".".join(parts) + "}}"
-    match parts:
-        case ("inputs", name) if name in inputs:
-            optional = bool((inputs[name] or {}).get("optional"))
-            if optional and not inside:
-                return [
-                    doc.problem(
-                        ("command",), text, "is optional but stands outside $[[ ]]", f"write $[[--{name} {text}]]"
-                    )
-                ]
-            if inside and not optional:
-                return [doc.problem(("command",), text, "is required but stands inside $[[ ]]", "remove the brackets")]
-            return []
-        case ("outputs", name) if name in outputs:
-            return []
-        case ("inputs" | "outputs", name):
-            known = inputs if parts[0] == "inputs" else outputs
-            return [doc.problem(("command",), text, f"{parts[0]} has no {name!r}", nearest(name, known))]
-    return [
-        doc.problem(("command",), text, "is no placeholder of a command", "write ${{inputs.NAME}} or ${{outputs.NAME}}")
-    ]
+    if parts[0] not in ("inputs", "outputs") or len(parts) < 2:
+        return "is no placeholder of a command", "write ${{inputs.NAME}} or ${{outputs.NAME}}", "unknown-placeholder"
+    known = inputs if parts[0] == "inputs" else outputs
+    name = ".".join(parts[1:])
+    if name not in known:
+        known_part = len(parts) > 2 and parts[1] in known and parts[2:] == ("path",)
+        return None if known_part else (f"{parts[0]} has no {name!r}", nearest(name, known), "unknown-placeholder")
+    port = known[name] if isinstance(known[name], Mapping) else {}
+    optional = port.get("optional") is True
+    if parts[0] == "inputs" and optional and port.get("default") is None and not inside:
+        return "is optional but stands outside $[[ ]]", f"write $[[--{name} {text}]]", "optional-outside"
+    if parts[0] == "inputs" and inside and not optional:
+        return "is required but stands inside $[[ ]]", "remove the brackets", "required-inside"
+    return None
 
 
 def bindings(step: Step, graph: Mapping[str, Step]) -> list[Problem]:
@@ -122,9 +149,8 @@ def bindings(step: Step, graph: Mapping[str, Step]) -> list[Problem]:
         if step.sweep is not None and name in (step.sweep.get("search_space") or {}):
             continue
         if source is None:
-            if not port.get("optional") and port.get("default") is None:
-                todo = f"add `{name}:` below `inputs:`"
-                problems.append(step.pipeline.problem(step.place(name), None, "is required and not bound", todo))
+            if is_required(port):
+                problems.append(step.pipeline.problem(step.place(name), None, *unbound(name)))
         elif isinstance(source, FromStep):
             problems += _edge(step, name, str(port.get("type")), source, graph)
         else:
@@ -137,10 +163,10 @@ def _edge(step: Step, name: str, kind: str, source: FromStep, graph: Mapping[str
         return []
     outputs = graph[source.step].spec.get("outputs") or {}
     if source.port not in outputs:
-        todo = nearest(source.port, outputs)
-        return [step.pipeline.problem(step.place(name), source.port, f"step {source.step!r} has no such output", todo)]
+        missing = no_port(f"step {source.step!r}", "output", source.port, outputs)
+        return [step.pipeline.problem(step.place(name), source.port, *missing)]
     given = str((outputs[source.port] or {}).get("type", "uri_folder"))
-    if given == kind or (kind in DATA_TYPES and _is_folder(given) == _is_folder(kind)):
+    if fits(given, kind):
         return []
     what = f"is a {given} of step {source.step!r}, and this input takes a {kind}"
     return [
@@ -148,8 +174,11 @@ def _edge(step: Step, name: str, kind: str, source: FromStep, graph: Mapping[str
     ]
 
 
-def _is_folder(kind: str) -> bool:
-    return kind != "uri_file"
+def fits(given: str, wanted: str) -> bool:
+    """Whether an output of the type `given` can be bound to an input of the type `wanted`: a file is no folder."""
+    if given in DATA_TYPES and wanted in DATA_TYPES:
+        return (given == "uri_file") == (wanted == "uri_file")
+    return given == wanted
 
 
 def _value(step: Step, name: str, port: Mapping[str, Any], source: Value) -> list[Problem]:

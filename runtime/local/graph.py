@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput, Problem, nearest
-from runtime.local import document
+from runtime.local import document, wrong
 from runtime.local.document import Document
 from runtime.local.references import References
 
@@ -100,9 +100,9 @@ def read(
     loaded = document.load(path)
     doc = as_pipeline(loaded, overrides or {}, here=here)
     problems: list[Problem] = []
-    wrong = shape.of(doc, here=here)
-    if wrong:
-        raise BadInput(wrong)
+    misshapen = shape.of(doc, here=here)
+    if misshapen:
+        raise BadInput(misshapen)
     declared, given = doc.data.get("inputs") or {}, overrides or {}
     problems += [
         Problem(name, text, "is not an input of the pipeline", nearest(name, declared))
@@ -135,7 +135,5 @@ def _ordered(doc: Document, steps: dict[str, Step]) -> dict[str, Step]:
         order = list(graphlib.TopologicalSorter({n: sorted(s.needs()) for n, s in steps.items()}).static_order())
     except graphlib.CycleError as error:
         circle = " -> ".join(reversed(error.args[1]))
-        raise BadInput(
-            [doc.problem(("jobs",), circle, "is a circle: each step waits for another", "unbind one")]
-        ) from error
+        raise BadInput([doc.problem(("jobs",), circle, *wrong.CIRCLE)]) from error
     return {name: steps[name] for name in order}

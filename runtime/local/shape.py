@@ -1,8 +1,7 @@
 """Whether a document has the shape that AzureML gives it, and asks for nothing that cannot be had on one machine.
 
 Found before anything else is read from it: a misspelled field is an error here, where AzureML would ignore it.
-Source of the fields: the marshmallow schemas of azure-ai-ml 1.35.2 (PipelineJobSchema, PipelineComponentSchema,
-CommandComponentSchema, CommandSchema, PipelineJobSettingsSchema) and the references in MicrosoftDocs/azure-ai-docs.
+The fields, and their sources, are in runtime/check/fields.yaml.
 """
 
 from __future__ import annotations
@@ -14,16 +13,6 @@ from typing import Any
 from runtime.errors import Problem, nearest
 from runtime.local.document import Document, Place
 
-_ANY = "$schema name version type display_name description tags properties inputs outputs id is_deterministic "
-_RUN = "resources identity queue_settings limits services distribution environment environment_variables code command "
-FIELDS = {
-    "pipeline": f"{_ANY} jobs settings compute experiment_name identity services component auto_delete_setting",
-    "command": f"{_ANY} {_RUN} additional_includes auto_delete_setting successful_return_code",
-    "step": f"{_ANY} {_RUN} component compute comment experiment_name jobs settings additional_includes",
-    "sweep": f"{_ANY} trial search_space objective sampling_algorithm limits early_termination compute resources "
-    "identity queue_settings experiment_name environment_variables services",
-    "settings": "default_compute default_datastore continue_on_step_failure force_rerun",
-}
 _MAPPINGS = ("inputs", "outputs", "jobs", "settings", "environment_variables", "resources", "limits", "search_space",
              "objective")  # fmt: skip
 _TEXTS = ("command", "code")
@@ -90,7 +79,7 @@ def _mapping(doc: Document, place: Place, data: Any, kind: str) -> list[Problem]
     """Unknown fields, and fields that are no mapping or no text where one is needed; then what cannot be had here."""
     if not isinstance(data, Mapping):
         return [doc.problem(place, data, "is not a mapping", "write `name: value` lines below it")]
-    known = FIELDS[kind].split()
+    known = sorted(_fields(kind))
     problems = [
         doc.problem((*place, str(key)), value, f"is not a field of a {kind}", _did_you_mean(str(key), known))
         for key, value in data.items()
@@ -113,6 +102,20 @@ def _mapping(doc: Document, place: Place, data: Any, kind: str) -> list[Problem]
             if _distribution(data.get("distribution")) != "pytorch":  # its nodes are processes here
                 problems.append(doc.problem(where, count, _MACHINES, "write 1, or say `distribution: {type: pytorch}`"))
     return problems
+
+
+def _fields(kind: str) -> frozenset[str]:
+    """The fields that a mapping of this kind has on AzureML, from the table of `ngcrun check`."""
+    from runtime.check import kinds
+
+    match kind:
+        case "pipeline" | "command":
+            return kinds.keys(f"{kind}Component") | kinds.keys(f"{kind}Job")
+        case "settings":
+            return kinds.inside("pipelineJob")["settings"]
+        case "sweep":
+            return kinds.keys("sweepStep")
+    return kinds.keys("step")
 
 
 def _is_number(value: Any) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import Problem, nearest
-from runtime.local import remote
+from runtime.errors import Problem
+from runtime.local import remote, wrong
 from runtime.local.document import Document
 from runtime.local.expression import BINDING, binding_of
 from runtime.local.graph import DATA_TYPES, FromStep, Source, Step, Value
@@ -149,8 +149,8 @@ def _bind_all(scope: Scope, name: str, problems: list[Problem]) -> dict[str, Sou
     for port, raw in (doc.data["jobs"][name].get("inputs") or {}).items():
         place = ("jobs", name, "inputs", str(port))
         if port not in declared:
-            what = f"{scope.jobs[name].data.get('name', name)} has no such input"
-            problems.append(doc.problem(place, raw, what, nearest(str(port), declared)))
+            owner = str(scope.jobs[name].data.get("name", name))
+            problems.append(doc.problem(place, raw, *wrong.no_port(owner, "input", str(port), declared)))
             continue
         bound[port] = _source(scope, place, raw, problems, ())
     return bound
@@ -183,9 +183,7 @@ def _resolve(
     match parts:
         case ("parent", "inputs", name):
             if name not in scope.inputs:
-                problems.append(
-                    doc.problem(place, raw, f"the pipeline has no input {name!r}", nearest(name, scope.inputs))
-                )
+                problems.append(doc.problem(place, raw, *wrong.not_of_pipeline("input", name, scope.inputs)))
             return scope.inputs.get(name)
         case ("parent", "jobs", job, "outputs", port):
             known = doc.data.get("jobs") or {}
@@ -193,21 +191,20 @@ def _resolve(
             if port in ports:
                 return FromStep(scope.prefix + job, port)
             if job not in known:
-                problems.append(doc.problem(place, raw, f"there is no step {job!r}", nearest(job, known)))
+                problems.append(doc.problem(place, raw, *wrong.no_step(job, known)))
             elif job in scope.jobs:  # one that could not be read has a problem of its own
-                problems.append(doc.problem(place, raw, f"step {job!r} has no output {port!r}", nearest(port, ports)))
+                problems.append(doc.problem(place, raw, *wrong.not_of_step(job, "output", port, ports)))
             return None
         case ("parent", "jobs", job, "inputs", port) if job in scope.jobs:
             if port not in (scope.jobs[job].data.get("inputs") or {}):
                 known = scope.jobs[job].data.get("inputs") or {}
-                problems.append(doc.problem(place, raw, f"step {job!r} has no input {port!r}", nearest(port, known)))
+                problems.append(doc.problem(place, raw, *wrong.not_of_step(job, "input", port, known)))
             elif ("jobs", job, "inputs", port) in seen:
-                problems.append(doc.problem(place, raw, "refers to itself", "bind a value"))
+                problems.append(doc.problem(place, raw, *wrong.ITSELF))
             else:
                 return _same_as(scope, job, port, seen)
             return None
-    todo = "write ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
-    problems.append(doc.problem(place, raw, "is not a binding that a pipeline has", todo))
+    problems.append(doc.problem(place, raw, *wrong.NO_BINDING))
     return None
 
 
@@ -229,7 +226,7 @@ def _unbound(component: Document, scope: Scope, name: str, inputs: Mapping[str, 
     declared = component.data.get("inputs") or {}
     missing = [n for n, s in inputs.items() if s is None and not (declared[n] or {}).get("optional")]
     place = ("jobs", name, "inputs")
-    return [scope.document.problem((*place, n), None, "is required and not bound", "bind it") for n in missing]
+    return [scope.document.problem((*place, n), None, *wrong.unbound(n)) for n in missing]
 
 
 def _wrong_outputs(scope: Scope) -> list[Problem]:
@@ -241,17 +238,14 @@ def _wrong_outputs(scope: Scope) -> list[Problem]:
         for port, raw in (doc.data["jobs"][name].get("outputs") or {}).items():
             place = ("jobs", name, "outputs", str(port))
             if port not in declared:
-                todo = nearest(str(port), declared)
-                problems.append(doc.problem(place, raw, f"step {name!r} has no such output", todo))
+                problems.append(doc.problem(place, raw, *wrong.no_port(f"step {name!r}", "output", port, declared)))
             match binding_of(raw.get("path") if isinstance(raw, dict) else raw):
                 case ("parent", "outputs", wanted):
                     bound.add(wanted)
                     if wanted not in own:
-                        what = f"the pipeline has no output {wanted!r}"
-                        problems.append(doc.problem(place, raw, what, nearest(wanted, own)))
+                        problems.append(doc.problem(place, raw, *wrong.not_of_pipeline("output", wanted, own)))
     if len(scope.jobs) == len(doc.data.get("jobs") or {}):  # one that could not be read may be what writes it
-        todo = "bind it below a step's `outputs:`"
-        problems += [doc.problem(("outputs", n), None, "is written by no step", todo) for n in own if n not in bound]
+        problems += [doc.problem(("outputs", n), None, *wrong.unwritten(n)) for n in own if n not in bound]
     return problems
 
 

@@ -83,7 +83,7 @@ def _component(doc: Document, given: Mapping[str, str], *, here: bool) -> Docume
         if port["type"] in shape.LITERAL_TYPES:
             port["value"] = port.pop("path")
     data = {"type": "pipeline", "display_name": step, "inputs": inputs, "outputs": dict(outputs), "jobs": {step: job}}
-    return Document(Path(doc.path), data, {(): 1})
+    return Document(Path(doc.path), data)
 
 
 def _job(doc: Document) -> Document:

@@ -120,7 +120,7 @@ def test_required_inputs_must_be_bound_at_every_level(here: Path) -> None:
     found = told(write_pipeline(here, {"a": {}, "b": {"type": "pipeline", "component": "./inner.yaml"}}))
     assert sorted(line.split(": ", 1)[1] for line in found) == [
         "jobs.a.inputs.text=None: is required and not bound; add `text:` below `inputs:`",
-        "jobs.b.inputs.word=None: is required and not bound; bind it",
+        "jobs.b.inputs.word=None: is required and not bound; add `word:` below `inputs:`",
         "jobs.x.inputs.text=None: is required and not bound; add `text:` below `inputs:`",
     ]
 
@@ -161,7 +161,7 @@ SHAPES = [
     (JOB + "  a: {component: ./say.yaml, inputs: {1: x}}\n", "x.yaml:3: jobs.a.inputs=1: is not a name"),
     (JOB + "  a: {component: ./say.yaml, inputs: {text: [1, 2]}}\n", "x.yaml:3: jobs.a.inputs.text=[1, 2]: is a list"),
     (JOB + "  on: {component: ./say.yaml}\n", "x.yaml:2: jobs=True: is not a name"),
-    (JOB + "  ../../out: {component: ./say.yaml}\n", "x.yaml:2: jobs='../../out': is not a name"),
+    (JOB + "  ../../out: {component: ./say.yaml}\n", "x.yaml:3: jobs='../../out': is not a name"),
     (JOB + "  a: {component: ./say.yaml, inputs: {file: {type: uri_file, path: ./trips}}}\n", "x.yaml:3: jobs.a.inputs.file='{here}/trips': is a folder"),
     (JOB + "  a: {component: ./say.yaml, inputs: {text: '${{parent.jobs.a.inputs.text}}'}}\n", "x.yaml:3: jobs.a.inputs.text='${{parent.jobs.a.inputs.text}}': refers to itself"),
     (JOB + "  a: {component: ./say.yaml, inputs: {text: '${{parent.jobs.a.inputs.txt}}'}}\n", "x.yaml:3: jobs.a.inputs.text='${{parent.jobs.a.inputs.txt}}': step 'a' has no input 'txt'"),

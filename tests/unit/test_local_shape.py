@@ -53,7 +53,7 @@ JOBS: list[tuple[str, dict[str, Any], str]] = [
     ("a list", {"a": {"inputs": {"text": ["x"]}}},
      "pipe.yaml:8: jobs.a.inputs.text=['x']: is a list; give one value"),
     ("a name that leaves the run folder", {"../a": {}},
-     "pipe.yaml:3: jobs='../a': is not a name; use letters, digits, _ and -; quote a number"),
+     "pipe.yaml:4: jobs='../a': is not a name; use letters, digits, _ and -; quote a number"),
     ("a name that is a number", {1: {}},
      "pipe.yaml:3: jobs=1: is not a name; use letters, digits, _ and -; quote a number"),
 ]  # fmt: skip
