@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import sys
 import venv
 from pathlib import Path
@@ -257,6 +258,16 @@ def _tao_headline(outputs: Path) -> str:
         f"{accuracy['distilled']:.1f} percent distilled into a ResNet-18\n"
         f"tritonserver answered {'exactly as' if worst == 0 else f'within {worst:.1g} of'} the exported model"
     )
+
+
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """The report page in Chromium; root on Debian installs Chromium and its driver."""
+    _work(session, dev=True)
+    if shutil.which("chromedriver") is None:
+        session.run("apt-get", "-qq", "update", external=True)
+        session.run("apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "chromium-driver", external=True)
+    _pytest(session, "tests/browser")
 
 
 @nox.session(default=False)
