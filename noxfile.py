@@ -30,6 +30,7 @@ PEERS = {
     "kfp": ["kfp==2.17.0"],
     "torchx": ["torchx==0.7.0"],
     "nemo": ["nemo-run==0.11.1", "leptonai==0.27.3"],
+    "metaflow": ["metaflow==2.19.39"],
 }
 
 # It looks for uv whatever the backend, and says so to people who never asked for it.
@@ -266,7 +267,9 @@ def browser(session: nox.Session) -> None:
     _work(session, dev=True)
     if shutil.which("chromedriver") is None:
         session.run("apt-get", "-qq", "update", external=True)
-        session.run("apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "chromium-driver", external=True)
+        session.run(
+            "apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "chromium-driver", external=True
+        )
     _pytest(session, "tests/browser")
 
 
@@ -288,6 +291,7 @@ def bench(session: nox.Session) -> None:
         _environment(session, CACHE / f"peer-{name}", requirements)
         peers += ["--peer", f"{name}={_bin(CACHE / f'peer-{name}')}"]
     session.run(python, "bench/steps.py", *peers, *session.posargs, external=True)
+    session.run(python, "bench/parallel.py", *peers, external=True)
     session.run(python, "bench/metrics.py", external=True)
     session.run(python, "bench/data.py", external=True)
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)

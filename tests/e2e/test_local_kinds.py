@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,15 @@ def test_a_rank_that_fails_ends_the_others(tmp_path: Path) -> None:
     (step,) = record["steps"]
     assert (step["status"], step["exit_code"], step["why"]) == ("failed", 7, "[rank 1] broken")
     assert step["seconds"] < 20
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun on this machine; apt-get install openmpi-bin")
+def test_mpi_processes_are_started_by_mpirun(tmp_path: Path) -> None:
+    command = "echo $OMPI_COMM_WORLD_SIZE > ${{outputs.out}}/$OMPI_COMM_WORLD_RANK"
+    write_component(tmp_path, command=command, distribution={"type": "mpi", "process_count_per_instance": 3})
+    record = run(write_pipeline(tmp_path, {"a": {}}))
+    out = Path(record["steps"][0]["outputs"]["out"])
+    assert [(out / str(rank)).read_text() for rank in range(3)] == ["3\n"] * 3
 
 
 def test_a_step_that_takes_longer_than_its_limit_is_ended(tmp_path: Path) -> None:
