@@ -107,6 +107,8 @@ def _run(  # noqa: PLR0913 - what a run is made of
     tracker = Tracker(uri, graph.name, list(planned), inputs) if uri else None
     record = Record(graph, planned, folder, machine)
     screen.say(f"{graph.name}: {len(planned)} steps, run folder {shown(folder)}")
+    if any(step.identity for step in graph.steps.values()):
+        screen.say("note: `identity` has no meaning here; each step runs as you")
     tell = screen.quiet if sys.stdout.isatty() else screen.plain
 
     def listener(name: str, state: State) -> None:

@@ -68,7 +68,8 @@ class Reuse:
         fields = {"command": str(spec["command"]), "outputs": ", ".join(sorted(spec.get("outputs") or {}))}
         for name, text in planned.inputs.items():
             if planned.is_data(name):
-                fields[f"input {name}"] = f"sha256:{self.content(Path(text)).digest}"
+                place = planned.downloads.get(name, Path(text))
+                fields[f"input {name}"] = f"sha256:{self.content(place).digest}"
             else:
                 shown = self.masks.text(text)
                 fields[f"input {name}"] = text if shown == text else f"{shown} sha256:{_hash(text)}"

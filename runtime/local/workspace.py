@@ -27,6 +27,8 @@ def prepare(planned: Planned) -> None:
             _copy_code(planned.code, planned)
         for path in planned.included:
             _include(path, planned.command.cwd / path.name)
+        for name, source in planned.downloads.items():
+            _download(source, Path(planned.inputs[name]))
         for port, path in planned.outputs.items():
             declared = planned.step.spec["outputs"][port] or {}
             folder = path.parent if declared.get("type") == "uri_file" else path
@@ -61,6 +63,15 @@ def _copy_code(code: Path, planned: Planned) -> None:
         raise ToolFailed(f"code {str(code)!r} cannot be copied ({error.strerror or error})") from error
 
 
+def _download(source: Path, target: Path) -> None:
+    """A copy of an input of the step's own, in `mode: download`: it may write into that, as on AzureML."""
+    target.parent.mkdir(parents=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
 def _include(path: Path, target: Path) -> None:
     for file in snapshot.files(path):
         place = target / file.relative_to(path) if file != path else target
@@ -93,7 +104,8 @@ def _link(path: Path, link: Path) -> None:
 
 def watched_inputs(planned: Planned) -> list[Path]:
     """Inputs that no mount protects and that a fingerprint must watch; one that holds the run folder cannot be."""
-    data = [Path(text) for name, text in planned.inputs.items() if planned.is_data(name)]
+    shared = [n for n in planned.inputs if planned.is_data(n) and n not in planned.downloads]
+    data = [Path(planned.inputs[name]) for name in shared]
     return [p for p in data if p not in planned.command.read_only and not planned.folder.is_relative_to(p)]
 
 

@@ -65,6 +65,23 @@ def test_a_command_job_runs_alone(tmp_path: Path) -> None:
     assert (run_folder / "outputs" / "out" / "text").is_file()
 
 
+def test_a_downloaded_input_is_the_steps_own_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("1\n")
+    command = "echo 2 >> ${{inputs.data}}/a.csv; cat ${{inputs.data}}/a.csv ${{inputs.file}} > ${{outputs.out}}/text; ls ${{inputs.file}}"
+    write_component(tmp_path, command=command, inputs={"data": {"type": "uri_folder"}, "file": {"type": "uri_file"}})
+    given = {"data": {"type": "uri_folder", "path": "./data", "mode": "download"},
+             "file": {"type": "uri_file", "path": "./data/a.csv", "mode": "download"}}  # fmt: skip
+    path = write_pipeline(tmp_path, {"a": {"inputs": given, "identity": {"type": "managed"}}})
+    record = run(path, cache=True)
+    assert text_of(record, "a") == "1\n2\n1\n"
+    assert log_of(record, "a").endswith("/a.csv\n")
+    assert (tmp_path / "data" / "a.csv").read_text() == "1\n"
+    assert "note: `identity` has no meaning here" in capsys.readouterr().out
+    run_file(path, {}, Options(mlflow=False, runs=tmp_path / "runs"))
+    assert "1 of 1 steps taken over" in capsys.readouterr().out
+
+
 def test_a_fault_in_a_command_job_is_told_at_its_own_line(tmp_path: Path) -> None:
     job = {"type": "command", "command": "echo ${{inputs.wrod}}", "environment": "azureml:any:1", "compute": "azureml:c",
            "inputs": {"word": "x"}}  # fmt: skip

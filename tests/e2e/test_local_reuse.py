@@ -246,7 +246,7 @@ def test_killed_at_two_hundred_moments_it_ends_with_the_same_bytes(tmp_path: Pat
             killed += 1
         if process.exitcode == 0:
             completed += 1
-            run = resume or max((tmp_path / "runs").glob("pipe-*"), key=lambda p: (p / "run.json").stat().st_mtime_ns)
+            run = resume or max((tmp_path / "runs").glob("pipe-*/run.json"), key=lambda p: p.stat().st_mtime_ns).parent
             assert tree(run) == wanted
             shutil.rmtree(tmp_path / "runs")  # from the beginning again
             resume = None
