@@ -228,7 +228,9 @@ def test_killed_at_two_hundred_moments_it_ends_with_the_same_bytes(tmp_path: Pat
     for before, name in zip("abc", "bcd", strict=True):
         jobs[name] = {"inputs": {"data": A.replace(".a.", f".{before}.")}}
     path = write_pipeline(tmp_path, jobs)
+    began = time.monotonic()
     run_file(path, {}, Options(mlflow=False, runs=tmp_path / "calm"))
+    whole_s = time.monotonic() - began
     (calm,) = (tmp_path / "calm").glob("pipe-*")
     wanted = tree(calm)
     fork = multiprocessing.get_context("fork")
@@ -238,7 +240,7 @@ def test_killed_at_two_hundred_moments_it_ends_with_the_same_bytes(tmp_path: Pat
     while killed < 200:
         process = fork.Process(target=engine_once, args=(path, resume))
         process.start()
-        process.join(dice.uniform(0.0, 0.35))
+        process.join(dice.uniform(0.0, min(whole_s, 0.4)))
         if process.is_alive():
             assert process.pid
             os.kill(process.pid, signal.SIGKILL)
@@ -254,8 +256,7 @@ def test_killed_at_two_hundred_moments_it_ends_with_the_same_bytes(tmp_path: Pat
         assert process.exitcode == -signal.SIGKILL
         left = sorted(p.parent for p in (tmp_path / "runs").glob("pipe-*/run.json"))
         resume = dice.choice([None, *left])
-    assert completed >= 5, completed
-    time.sleep(0)
+    assert completed >= 2, completed
 
 
 def test_the_content_of_a_folder_is_its_names_and_bytes(tmp_path: Path) -> None:
