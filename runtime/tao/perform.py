@@ -110,6 +110,7 @@ def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> 
         records=getattr(ports, "records", None),
         checkpoint=getattr(ports, "checkpoint", None),
         pretrained=getattr(ports, "pretrained", None),
+        **{name: getattr(ports, name, None) for name in network.CHOICES},
         results=results,
         device=ports.device,
         trusted=ports.trust_checkpoint,
@@ -178,7 +179,8 @@ def _mounts(job: Job, command: Command) -> dict[str, Any]:
 
 def _read(job: Job) -> list[Path]:
     """What is read and never written."""
-    paths = (job.asked.dataset, job.asked.records, job.asked.checkpoint, job.asked.pretrained, *job.inputs)
+    asked = job.asked
+    paths = (asked.dataset, asked.records, asked.checkpoint, asked.pretrained, asked.calibration, *job.inputs)
     return [path.absolute() for path in paths if path is not None]
 
 

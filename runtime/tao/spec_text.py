@@ -99,9 +99,10 @@ def build(network: Network, action: Action, text: str, given: Given) -> str:
         if not placeholders(str(value)) <= set(given.paths):
             continue
         text = put(text, key, fill(value, given.paths) if isinstance(value, str) else value)
-    if network.dialect == "yaml" and "results" in given.paths and "results_dir" not in action.set:
+    hydra = network.dialect == "yaml" and not action.argv  # a program with flags is told by them, and may not know the keys
+    if hydra and "results" in given.paths and "results_dir" not in action.set:
         text = put(text, "results_dir", given.paths["results"])
-    if network.dialect == "yaml" and given.has_key:
+    if hydra and given.has_key:
         text = put(text, "encryption_key", KEY_REFERENCE)
     for key, value in given.overrides:
         text = put(text, key, value)
