@@ -74,7 +74,7 @@ def examine(asked: Asked, environ: Mapping[str, str] = os.environ, *, needs: boo
         if asked.network.dialect == "yaml":
             _examine_yaml(asked, answer, environ, unbound=set(paths) - set(answer.given))
         else:
-            _examine_prototext(asked, answer, environ)
+            _examine_prototext(asked, answer, environ, unbound=set(paths) - set(answer.given))
     except BadInput as error:
         told = {f.problem.port for f in answer.findings}
         answer.findings += [Finding(p) for p in error.problems if p.value is not None or p.port not in told]
@@ -181,10 +181,7 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
         answer.values = check_yaml.merge(schema.defaults(tree), spec.values)
     else:
         answer.values = spec.values
-    made_up = {f"/{name}" for name in unbound}
-    for found in spec_paths.check(answer.values, section, folders, spec.where):
-        if not any(str(found.problem.value).startswith(prefix) for prefix in made_up):
-            answer.findings.append(found)
+    answer.findings += _real(spec_paths.check(answer.values, section, folders, spec.where), unbound)
     answer.findings += _rules(answer.values, section)
     answer.findings += _teacher(asked, answer.values)
     if section == "prune":
@@ -194,6 +191,12 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
     answer.findings += machine.check(answer.values, section, asked.device, asked.results)
 
 
+def _real(found: list[Finding], unbound: set[str]) -> list[Finding]:
+    """The findings without those about a path that stands for something that is not given."""
+    made_up = tuple(f"/{name}" for name in unbound)
+    return [one for one in found if not str(one.problem.value).startswith(made_up)]
+
+
 def _absolute(network: Network, text: str, values: Mapping[str, Any], folders: tuple[Path, ...]) -> str:
     """The spec with absolute paths: TAO runs in another folder than the user."""
     for key, place in spec_paths.relative(values, folders).items():
@@ -201,7 +204,7 @@ def _absolute(network: Network, text: str, values: Mapping[str, Any], folders: t
     return text
 
 
-def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str]) -> None:
+def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str], unbound: set[str]) -> None:
     from runtime.tao import check_prototext, prototext
 
     prototext.to_dict(answer.text)  # what cannot be read at all is told once
@@ -213,8 +216,9 @@ def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str])
     folders = (Path.cwd(), *([asked.spec.absolute().parent] if asked.spec else []))
     answer.text = _absolute(asked.network, answer.text, prototext.to_dict(answer.text, tree), folders)
     answer.values = prototext.to_dict(answer.text, tree)
-    answer.findings += spec_paths.check(answer.values, asked.action.name, folders, ".".join)
-    answer.findings += _dataset(asked, asked.action.name, answer.values)
+    answer.findings += _real(spec_paths.check(answer.values, asked.action.name, folders, ".".join), unbound)
+    if "dataset" not in unbound:
+        answer.findings += _dataset(asked, asked.action.name, answer.values)
     answer.findings += machine.check(answer.values, asked.action.name, asked.device, asked.results)
 
 

@@ -78,6 +78,8 @@ def _parse(word: str) -> tuple[str, Any]:
 
 def template(network: Network, action: Action) -> str:
     """The template that a run without a spec starts from; raises `BadInput` when the network has none."""
+    if action.argv and "${spec}" not in action.argv:  # TF1's prune is told all by its flags
+        return "{}\n" if network.dialect == "yaml" else ""
     text = action.spec or network.spec
     if not text:
         todo = f"give spec=FILE; `ngcrun tao spec {network.name} {action.name}` prints one with TAO's defaults"
