@@ -101,7 +101,7 @@ def build(network: Network, action: Action, text: str, given: Given) -> str:
         if not placeholders(str(value)) <= set(given.paths):
             continue
         text = put(text, key, fill(value, given.paths) if isinstance(value, str) else value)
-    hydra = network.dialect == "yaml" and not action.argv  # a program with flags is told by them, and may not know the keys
+    hydra = network.dialect == "yaml" and not action.argv  # a program with flags may not know these keys
     if hydra and "results" in given.paths and "results_dir" not in action.set:
         text = put(text, "results_dir", given.paths["results"])
     if hydra and given.has_key:

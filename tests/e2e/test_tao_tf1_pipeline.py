@@ -93,8 +93,8 @@ def faces(tmp_path: Path) -> Path:
     for part in ("train", "val"):
         boxes = WIDER / "wider_face_split" / "wider_face_train_bbx_gt.txt"
         entries.append((boxes, {"path": f"wider_face_split/wider_face_{part}_bbx_gt.txt"}))
-        for picture in sorted((WIDER / "WIDER_train").rglob("*.jpg")):
-            entries.append((picture, {"path": f"WIDER_{part}/{picture.relative_to(WIDER / 'WIDER_train')}"}))
+        pictures = sorted((WIDER / "WIDER_train").rglob("*.jpg"))
+        entries += [(p, {"path": f"WIDER_{part}/{p.relative_to(WIDER / 'WIDER_train')}"}) for p in pictures]
     return manifest(tmp_path / "faces.yaml", entries)
 
 

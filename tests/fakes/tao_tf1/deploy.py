@@ -37,7 +37,7 @@ def flags(folder: Path, schema: str) -> list[dict[str, Any]]:
             flag: dict[str, Any] = {"flags": [ast.literal_eval(word) for word in call.args]}
             for told in call.keywords:
                 if told.arg == "type" and getattr(told.value, "id", "") in _TYPES:
-                    flag["type"] = getattr(told.value, "id")
+                    flag["type"] = ast.unparse(told.value)
                 elif told.arg in ("required", "default", "choices", "action", "nargs"):
                     name = getattr(told.value, "id", None)
                     flag[told.arg] = constants[name] if name else ast.literal_eval(told.value)

@@ -186,7 +186,9 @@ def export(args: dict[str, Any], spec: Any) -> None:
     """An ONNX model with the tensors of the real one; of a quantization-aware model the scales besides."""
     onnx_models.detector(Path(args["output_file"]), spec)
     if args.get("cal_json_file") and Path(args["model"]).read_text() == FOR_INT8:
-        Path(args["cal_json_file"]).write_text(json.dumps({"tensor_scales": {"input_1": 1.0, "conv1/convolution": 2.5}}))
+        Path(args["cal_json_file"]).write_text(
+            json.dumps({"tensor_scales": {"input_1": 1.0, "conv1/convolution": 2.5}})
+        )
 
 
 def run(network: str, task: str, args: dict[str, Any], spec: Any, status: Status) -> None:
