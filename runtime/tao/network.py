@@ -32,8 +32,8 @@ class Action:
     Attributes:
         set: what the run puts into the spec, key by key; a key whose placeholders were not given is left alone.
         writes: globs below the results folder; the action has succeeded only if each matches something.
-        argv: TF1 only: what follows `<network> <action>`, in the file in lines or in one; a word with a placeholder that
-            was not given falls out together with the flag before it.
+        argv: TF1 only: what follows `<network> <action>`, in one line or in several; a word with a placeholder that was
+            not given falls out together with the flag before it.
         spec: the template of the spec when it is not the network's (TF1: `dataset_convert`, `inference`).
         message: TF1 only: the protobuf message of the spec, `<module>.<Message>`.
         image: row of containers/images.yaml when it is not the network's.
