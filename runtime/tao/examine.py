@@ -181,7 +181,8 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
         answer.values = check_yaml.merge(schema.defaults(tree), spec.values)
     else:
         answer.values = spec.values
-    answer.findings += _real(spec_paths.check(answer.values, section, folders, spec.where), unbound)
+    looked_at = spec_paths.without(answer.values, asked.network.inner_paths)
+    answer.findings += _real(spec_paths.check(looked_at, section, folders, spec.where), answer, unbound)
     answer.findings += _rules(answer.values, section)
     answer.findings += _teacher(asked, answer.values)
     if section == "prune":
@@ -191,15 +192,15 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
     answer.findings += machine.check(answer.values, section, asked.device, asked.results)
 
 
-def _real(found: list[Finding], unbound: set[str]) -> list[Finding]:
-    """The findings without those about a path that stands for something that is not given."""
-    made_up = tuple(f"/{name}" for name in unbound)
+def _real(found: list[Finding], answer: Answer, unbound: set[str]) -> list[Finding]:
+    """The findings without those about a path that stands for something that is not given, or for the results."""
+    made_up = (*(f"/{name}" for name in unbound), answer.given.get("results", "/results"))
     return [one for one in found if not str(one.problem.value).startswith(made_up)]
 
 
 def _absolute(network: Network, text: str, values: Mapping[str, Any], folders: tuple[Path, ...]) -> str:
     """The spec with absolute paths: TAO runs in another folder than the user."""
-    for key, place in spec_paths.relative(values, folders).items():
+    for key, place in spec_paths.relative(spec_paths.without(values, network.inner_paths), folders).items():
         text = spec_text.put(network, text, key, place)
     return text
 
@@ -216,7 +217,7 @@ def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str],
     folders = (Path.cwd(), *([asked.spec.absolute().parent] if asked.spec else []))
     answer.text = _absolute(asked.network, answer.text, prototext.to_dict(answer.text, tree), folders)
     answer.values = prototext.to_dict(answer.text, tree)
-    answer.findings += _real(spec_paths.check(answer.values, asked.action.name, folders, ".".join), unbound)
+    answer.findings += _real(spec_paths.check(answer.values, asked.action.name, folders, ".".join), answer, unbound)
     if "dataset" not in unbound:
         answer.findings += _dataset(asked, asked.action.name, answer.values)
     answer.findings += machine.check(answer.values, asked.action.name, asked.device, asked.results)

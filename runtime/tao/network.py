@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent / "conf" / "network"
 DIALECTS = ("yaml", "prototext")
 CHOICES = ("images", "calibration", "data_type")  # only some actions have a use for these
 PLACEHOLDERS = (
-    "dataset", "records", "checkpoint", "checkpoint_folder", "pretrained", "results", "spec", "key", *CHOICES
+    "dataset", "records", "checkpoint", "checkpoint_folder", "pretrained", "results", "overlay", "spec", "key", *CHOICES
 )  # fmt: skip
 
 
@@ -68,6 +68,8 @@ class Network:
             layout's parts to `spec key` or `${dataset}/...`.
         latest: file of the last checkpoint in `<results>/train`; a glob.
         monitor: the metric that tells how good a model is; `better` is `higher` or `lower`.
+        inner_paths: keys of the spec whose paths are relative to a folder that another key names.
+        files: name and text of what the program reads besides, made in `${overlay}` (runtime/tao/overlay.py).
         spec: the template: what a run needs beyond the schema's defaults, with `${...}`.
     """
 
@@ -80,10 +82,12 @@ class Network:
     actions: Mapping[str, Action]
     layout: str = ""
     layout_paths: Mapping[str, str] = field(default_factory=dict)
+    inner_paths: tuple[str, ...] = ()
     latest: str = ""
     monitor: str = ""
     better: str = "higher"
     spec: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
     successor: str = ""
     sources: tuple[str, ...] = ()
 
@@ -122,7 +126,7 @@ def load(path: Path) -> Network:
     """Read one network file; a field that is unknown or of the wrong kind is our bug: `TypeError`."""
     document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     actions = {name: _action(name, fields or {}) for name, fields in document.pop("actions").items()}
-    document["sources"] = tuple(document.get("sources", ()))
+    document |= {key: tuple(document.get(key, ())) for key in ("sources", "inner_paths")}
     network = Network(name=path.stem, actions=actions, **document)
     if network.dialect not in DIALECTS:
         raise TypeError(f"{path.name}: dialect {network.dialect!r} is none of {DIALECTS}")

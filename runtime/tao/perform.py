@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from runtime import vendor
 from runtime.command import Command
 from runtime.errors import BadInput, MissingOutput, OutputsElsewhere, ToolFailed
 from runtime.metrics import Metrics
-from runtime.tao import checkpoint, finding, gpu, launcher, network, program, spec_paths, spec_text, state
+from runtime.tao import checkpoint, finding, gpu, launcher, network, overlay, program, spec_paths, spec_text, state
 from runtime.tao.console import Console
 from runtime.tao.examine import Answer, Asked, examine
 from runtime.tao.failures import explain
@@ -148,15 +148,17 @@ def _startable(asked: Asked) -> Iterator[finding.Finding]:
 def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
     name = "spec.yaml" if job.network.dialect == "yaml" else "spec.txt"
     spec = job.results / name
-    spec.write_bytes(job.answer.text.encode())
-    run = Run(
-        job.network, job.action, spec, job.results, job.answer.given, job.asked.device,
-        load_objects=resumed is not None or _loads_objects(job.answer), has_key=job.asked.has_key,
-    )  # fmt: skip
-    found = program.find(job.network, job.action, device=job.asked.device)
-    command = program.command(run, found, os.environ)
-    with launcher.prepared(job.results, _mounts(job, command)) if found.launched else contextlib.nullcontext():
-        followed, status = _follow(job, command, metrics, skip=resumed is not None)
+    used = overlay.is_used(job.action, job.answer.text)
+    with _overlay(job) if used else contextlib.nullcontext(job.answer.given) as given:
+        spec.write_bytes(network.fill(job.answer.text, given).encode())
+        run = Run(
+            job.network, job.action, spec, job.results, given, job.asked.device,
+            load_objects=resumed is not None or _loads_objects(job.answer), has_key=job.asked.has_key,
+        )  # fmt: skip
+        found = program.find(job.network, job.action, device=job.asked.device)
+        command = program.command(run, found, os.environ)
+        with launcher.prepared(job.results, _mounts(job, command)) if found.launched else contextlib.nullcontext():
+            followed, status = _follow(job, command, metrics, skip=resumed is not None)
     # On several nodes TAO rewrites the file that it was given. Ours will stand elsewhere than where TAO wrote, and the
     # same run gives the same bytes: as a spec it can be given again.
     spec.write_bytes(_spec_of(job).encode())
@@ -164,6 +166,10 @@ def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
     _judge(job, status, followed)
     metrics.artifact(spec)
     return followed
+
+
+def _overlay(job: Job) -> contextlib.AbstractContextManager[Mapping[str, str]]:
+    return overlay.made(job.network, job.answer.given, job.asked.checkpoint, job.results)
 
 
 def _loads_objects(answer: Answer) -> bool:

@@ -113,7 +113,7 @@ def build(network: Network, action: Action, text: str, given: Given) -> str:
 
 def _fill_all(network: Network, action: Action, text: str, given: Given) -> str:
     filled = fill(text, given.paths)
-    left = sorted(placeholders(_without_comments(filled)) - {"spec", "key"})
+    left = sorted(placeholders(_without_comments(filled)) - {"spec", "key", "overlay"})
     if left:
         todo = f"give {left[0]}=PATH, or put a path in its place"
         name = f"{network.name} {action.name}"

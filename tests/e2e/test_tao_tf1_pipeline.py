@@ -6,27 +6,16 @@ and the engines are stand-ins (tests/fakes/tao_tf1), which need no GPU and prove
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import subprocess
-import sys
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from runtime.triton import model_config
+from tests.e2e.tf1_support import ROOT, archive, completed, manifest, run_pipeline
 from tests.fakes import tao_datasets
-from tests.fakes.tao_tf1 import install
 
-ROOT = Path(__file__).parents[2]
-PIPELINES = ROOT / "component_specs" / "pipelines"
 WIDER = ROOT / "tests" / "data" / "wider"
-KEY = "s3cret-of-the-models"
 FEW = "training_config.num_epochs=1 training_config.checkpoint_interval=1"
 OVERRIDES = {
     "device": "cpu",
@@ -40,34 +29,6 @@ DETECTNET_STEPS = {
 }  # fmt: skip
 
 
-def run_pipeline(folder: Path, name: str, inputs: Mapping[str, object]) -> Path:
-    """The run folder of a pipeline that went through, and whose every file lacks the key."""
-    env = install(folder / "bin", Path(os.environ["NGCRUN_TAO_SCHEMA"]))
-    env |= {"NGCRUN_TAO_KEY": KEY, "PYTHONPATH": str(ROOT)}
-    words = [f"{key}={value}" for key, value in inputs.items()]
-    argv = [sys.executable, "-m", "runtime", "pipeline", str(PIPELINES / f"{name}.yaml"), *words, "--no-mlflow"]
-    argv += ["--runs", str(folder / "runs")]
-    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    run = next((folder / "runs").glob(f"{name}-*"))
-    held = [p for p in run.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
-    assert held == []
-    return run
-
-
-def completed(run: Path) -> set[str]:
-    steps = json.loads((run / "run.json").read_text())["steps"]
-    assert {step["status"] for step in steps} == {"completed"}
-    return {step["name"] for step in steps}
-
-
-def manifest(path: Path, entries: list[tuple[Path, dict[str, Any]]]) -> Path:
-    """A manifest of files here, with their checksums."""
-    told = [{"url": str(f), "sha256": hashlib.sha256(f.read_bytes()).hexdigest(), **more} for f, more in entries]
-    path.write_text(yaml.safe_dump(told))
-    return path
-
-
 @pytest.fixture
 def kitti(tmp_path: Path) -> Path:
     """A manifest of two archives with the folders of KITTI's own."""
@@ -78,12 +39,9 @@ def kitti(tmp_path: Path) -> Path:
         label.parent.mkdir(exist_ok=True)
         label.write_text(f"{kind} 0 0 0 2.00 2.00 30.00 40.00 0 0 0 0 0 0 0\n")
     tao_datasets.picture(raw / "testing" / "image_2" / "000000.png", (64, 48), 7)
-    for name, pattern in (("images", "t*/image_2/*"), ("labels", "training/label_2/*")):
-        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
-            for file in sorted(raw.glob(pattern)):
-                archive.write(file, file.relative_to(raw))
-    archives = [(tmp_path / f"{name}.zip", {"unpack": True}) for name in ("images", "labels")]
-    return manifest(tmp_path / "kitti.yaml", archives)
+    parts = {"images": "t*/image_2/*", "labels": "training/label_2/*"}
+    archives = [archive(tmp_path / f"{name}.zip", raw, pattern) for name, pattern in parts.items()]
+    return manifest(tmp_path / "kitti.yaml", [(path, {"unpack": True}) for path in archives])
 
 
 @pytest.fixture

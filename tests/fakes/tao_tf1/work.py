@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parents[2]))  # the repository: the stand-in is star
 
 from runtime.tao import network as networks  # noqa: E402
 from runtime.tao.proto_dump import make_namespaces, message_class  # noqa: E402
-from tests.fakes.tao_tf1 import deploy, onnx_models  # noqa: E402
+from tests.fakes.tao_tf1 import bpnet, deploy, onnx_models  # noqa: E402
 from tests.fakes.tao_tf1.cli import add_flags  # noqa: E402
 
 OOM = "Ran out of GPU memory, please lower the batch size, use a smaller input resolution, or use a smaller backbone."
@@ -196,7 +196,10 @@ def run(network: str, task: str, args: dict[str, Any], spec: Any, status: Status
         deploy.build(args, spec)
         return
     check_inputs(spec, args)
-    if task == "train":
+    if network == "bpnet":
+        status.kpi = {"AP_0.50:0.95_all": 0.5} if task == "evaluate" else {}
+        bpnet.work(task, args)
+    elif task == "train":
         train(network, spec, args, status)
     else:
         other(args, status)
