@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput, Problem
-from runtime.tao import check_prune, check_yaml, checkpoint, finding, machine, schema, spec_paths, spec_text
+from runtime.tao import (
+    check_engine,
+    check_prune,
+    check_yaml,
+    checkpoint,
+    finding,
+    machine,
+    schema,
+    spec_paths,
+    spec_text,
+)
 from runtime.tao.finding import Finding
 from runtime.tao.network import CHOICES, Action, Network, fill, placeholders
 from runtime.tao.spec_text import Given
@@ -218,6 +228,8 @@ def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str],
     answer.text = _absolute(asked.network, answer.text, prototext.to_dict(answer.text, tree), folders)
     answer.values = prototext.to_dict(answer.text, tree)
     answer.findings += _real(spec_paths.check(answer.values, asked.action.name, folders, ".".join), answer, unbound)
+    if asked.action.name == "gen_trt_engine":
+        answer.findings += check_engine.check(answer.values, answer.given)
     if "dataset" not in unbound:
         answer.findings += _dataset(asked, asked.action.name, answer.values)
     answer.findings += machine.check(answer.values, asked.action.name, asked.device, asked.results)
