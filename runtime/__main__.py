@@ -33,9 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     pipeline.add_argument("--jobs", type=int, default=None, help="steps side by side (default: the number of cores)")
     pipeline.add_argument("--no-mlflow", action="store_true", help="do not record the run in MLflow")
     pipeline.add_argument("--dry-run", action="store_true", help="check everything, print the commands, run nothing")
-    specs = commands.add_parser(
-        "specs", help="write the AzureML specs of all components, and the READMEs' tables and charts"
-    )
+    specs = commands.add_parser("specs", help="write the AzureML specs of all components, and the READMEs' tables")
     specs.add_argument(
         "--check", action="store_true", help="write nothing; fail if a spec drifts, is missing or orphaned"
     )
