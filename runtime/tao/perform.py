@@ -157,7 +157,9 @@ def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
         )  # fmt: skip
         found = program.find(job.network, job.action, device=job.asked.device)
         command = program.command(run, found, os.environ)
-        with launcher.prepared(job.results, _mounts(job, command)) if found.launched else contextlib.nullcontext():
+        with (
+            launcher.prepared(job.results, _mounts(job, command, given)) if found.launched else contextlib.nullcontext()
+        ):
             followed, status = _follow(job, command, metrics, skip=resumed is not None)
     # On several nodes TAO rewrites the file that it was given. Ours will stand elsewhere than where TAO wrote, and the
     # same run gives the same bytes: as a spec it can be given again.
@@ -177,9 +179,10 @@ def _loads_objects(answer: Answer) -> bool:
     return any(checkpoint.is_pickled(Path(answer.given[n])) for n in ("checkpoint", "pretrained") if n in answer.given)
 
 
-def _mounts(job: Job, command: Command) -> dict[str, Any]:
+def _mounts(job: Job, command: Command, given: Mapping[str, str]) -> dict[str, Any]:
     named = (Path(value) for _, value in spec_paths.path_values(job.answer.values))
-    paths = [job.results, *(path for path in (*named, *_read(job)) if path.is_absolute() and path.exists())]
+    made = [Path(given[overlay.NAME])] if overlay.NAME in given else []
+    paths = [job.results, *made, *(path for path in (*named, *_read(job)) if path.is_absolute() and path.exists())]
     return launcher.mounts(paths, command.env, os.environ, f"{os.getuid()}:{os.getgid()}")
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from runtime.data import sources
-from runtime.tao import network, spec_text
+from runtime.tao import cli, network, spec_text
 from runtime.tao.check_prototext import real_verdict
 from runtime.tao.examine import Asked, examine
 from runtime.tao.prototext import to_dict
@@ -38,6 +38,18 @@ def test_a_spec_is_one_that_tao_and_our_checker_take(path: Path) -> None:
     text = spec_text.read_user_spec(path)
     folder = Path(os.environ["NGCRUN_TAO_SCHEMA"])
     assert real_verdict(DETECTNET.schema, folder, action.message, text) is None
+
+
+def test_a_check_looks_into_the_folder_that_is_predicted_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "testing" / "image_2").mkdir(parents=True)
+    (tmp_path / "testing" / "image_2" / "0.png").write_bytes(b"x")
+    words = ["check", "detectnet_v2", str(PIPELINES / "detectnet_v2" / "inference.txt"), "inference"]
+    assert cli.main([*words, f"dataset={tmp_path}", "images=testing/image_2"]) == 0
+    assert cli.main([*words, f"dataset={tmp_path}"]) == 2
+    wrong = (
+        f"error: images='{tmp_path}/test/image_2': is no folder with images; name one below the dataset: images=FOLDER"
+    )
+    assert wrong in capsys.readouterr().out.splitlines()
 
 
 def classes_in(spec: Any, *keys: str) -> set[str]:
