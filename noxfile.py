@@ -293,6 +293,8 @@ def bench(session: nox.Session) -> None:
     session.run(python, "bench/steps.py", *peers, *session.posargs, external=True)
     session.run(python, "bench/parallel.py", *peers, external=True)
     session.run(python, "bench/metrics.py", external=True)
+    if os.geteuid() == 0:
+        session.run(python, "bench/docker.py", external=True)
     session.run(python, "bench/data.py", external=True)
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)
     session.run(python, "bench/check.py", env=_azureml(session), external=True)
