@@ -128,9 +128,19 @@ class Reuse:
             outputs[port] = path
         return Found(Path(entry["folder"]), outputs), ""
 
+    def cannot(self, planned: Planned) -> str:
+        """Why nothing can be known of what a step depends on; empty when it can."""
+        for name, text in planned.inputs.items():
+            if planned.is_data(name) and planned.folder.is_relative_to(Path(text).resolve()):
+                return f"input {name} holds the run folder, and so changes while it is read"
+        return ""
+
     def remember(self, key: Key, planned: Planned) -> dict[str, Content]:
-        """Note what a completed step made; returns the content of each output."""
-        made = {port: self.content(path) for port, path in planned.outputs.items()}
+        """Note what a completed step made; returns the content of each output, none where one cannot be read."""
+        try:
+            made = {port: self.content(path) for port, path in planned.outputs.items()}
+        except OSError:  # the step has completed all the same; it will run again
+            return {}
         outputs = {
             port: {"path": os.path.relpath(planned.outputs[port], planned.folder), "digest": made[port].digest}
             for port in made

@@ -150,6 +150,20 @@ def test_force_rerun_in_the_pipeline_runs_everything(tmp_path: Path) -> None:
     assert starts(tmp_path) == (2, 2)
 
 
+def test_an_input_that_holds_the_runs_is_never_taken_over(tmp_path: Path) -> None:
+    write_component(
+        tmp_path, inputs={"data": {"type": "uri_folder"}}, command="cat ${{inputs.data}}/a > ${{outputs.out}}/x"
+    )
+    (tmp_path / "a").write_text("1")
+    path = write_pipeline(tmp_path, {"s": {"inputs": {"data": {"type": "uri_folder", "path": "."}}}})
+    for _ in range(2):
+        step = run_file(path, {}, Options(mlflow=False, runs=tmp_path / "runs"))
+        assert step == 0
+    record = max(tmp_path.glob("runs/*/run.json"), key=lambda p: p.stat().st_mtime_ns)
+    (step,) = json.loads(record.read_text())["steps"]
+    assert step["because"] == ["input data holds the run folder, and so changes while it is read"]
+
+
 def test_code_counts_by_what_is_uploaded(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / ".amlignore").write_text("*.log\n")
