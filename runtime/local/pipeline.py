@@ -172,8 +172,8 @@ def mounts_work() -> bool:
 def _say_how_it_went(
     engine: Engine, status: str, folder: Path, outputs: Mapping[str, Path], tracker: Tracker | None
 ) -> None:
-    seconds = max((s.started + s.seconds for s in engine.states.values()), default=0.0)
-    began = min((s.started for s in engine.states.values() if s.started), default=seconds)
+    seconds = max((s.clock + s.seconds for s in engine.states.values()), default=0.0)
+    began = min((s.clock for s in engine.states.values() if s.clock), default=seconds)
     reused = sum(bool(state.reused) for state in engine.states.values())
     told = f", {reused} of {len(engine.states)} steps taken over from earlier runs" if reused else ""
     screen.say(f"{status} in {seconds - began:.1f} s{told}")
