@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from runtime import snapshot, vendor
@@ -18,10 +20,12 @@ _KEPT = ("log.txt", "metrics.jsonl")  # of a step whose outputs are taken over
 def prepare(planned: Planned) -> None:
     """Make the step's folders: its working folder, and each output as AzureML would (a folder; a file's parent).
 
-    What an interrupted run left there is removed. Raises `ToolFailed` where that cannot be done.
+    What an interrupted run left there is removed, but for what a step of ours keeps to go on from (a training's
+    checkpoints). Raises `ToolFailed` where that cannot be done.
     """
     try:
-        clear(planned.folder)
+        with _kept_aside(planned):
+            clear(planned.folder)
         planned.command.cwd.mkdir(parents=True)
         if planned.code is not None:
             _copy_code(planned.code, planned)
@@ -35,6 +39,37 @@ def prepare(planned: Planned) -> None:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ToolFailed(f"{planned.folder}: cannot be written ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def _kept_aside(planned: Planned) -> Iterator[None]:
+    """While the block runs, the outputs that outlive a failure are beside the step's folder; then they are back."""
+    if not planned.folder.is_dir() or planned.folder.is_symlink():
+        yield
+        return
+    aside = planned.folder.with_name(f".{planned.folder.name}.kept")
+    for port in _kept_ports(str(planned.step.spec.get("name", ""))):
+        if port in planned.outputs and planned.outputs[port].is_dir() and not (aside / port).exists():
+            aside.mkdir(exist_ok=True)
+            planned.outputs[port].rename(aside / port)
+    yield
+    for folder in sorted(aside.iterdir()) if aside.is_dir() else []:
+        planned.outputs[folder.name].parent.mkdir(parents=True)
+        folder.rename(planned.outputs[folder.name])
+    if aside.is_dir():
+        aside.rmdir()
+
+
+def _kept_ports(name: str) -> list[str]:
+    """The outputs of a component of ours that are written in place, for the next start to go on from."""
+    from runtime import catalog
+    from runtime.component import Output
+
+    for component in catalog.components().values():
+        if name == component.name or name.startswith(f"{component.name}_"):  # tao_train_tf1 is tao_train in its image
+            markers = {port: found.marker for port, found in component.all_ports().items()}
+            return [port for port, marker in markers.items() if isinstance(marker, Output) and marker.kept]
+    return []
 
 
 def clear(folder: Path) -> None:
