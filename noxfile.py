@@ -122,7 +122,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Unit and contract tests, on a real tritonserver and azure-ai-ml's own loader."""
     _work(session, dev=True)
-    _pytest(session, "tests/unit", "tests/contract", env=_triton(session) | _tao(session) | _azureml(session))
+    _pytest(session, "tests/unit", "tests/contract", "-n", "2", env=_triton(session) | _tao(session) | _azureml(session))
 
 
 @nox.session
@@ -162,7 +162,7 @@ def azure(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Whole pipelines on real parts."""
     _work(session, dev=True)
-    _pytest(session, "tests/e2e", env=_triton(session) | _tao(session))
+    _pytest(session, "tests/e2e", "-n", "2", env=_triton(session) | _tao(session))
 
 
 @nox.session
