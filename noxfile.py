@@ -266,7 +266,9 @@ def browser(session: nox.Session) -> None:
     _work(session, dev=True)
     if shutil.which("chromedriver") is None:
         session.run("apt-get", "-qq", "update", external=True)
-        session.run("apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "chromium-driver", external=True)
+        session.run(
+            "apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "chromium-driver", external=True
+        )
     _pytest(session, "tests/browser")
 
 

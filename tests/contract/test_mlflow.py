@@ -38,7 +38,10 @@ def test_a_pipeline_is_a_parent_run_with_a_child_for_each_step(tmp_path: Path) -
     assert runs["a"].data.params["model.max_depth"] == "6"
     (record,) = tmp_path.glob("runs/*/run.json")
     assert json.loads(record.read_text())["mlflow"]["run_id"] == runs["pipe"].info.run_id
-    assert sorted(p.name for p in (tmp_path / "runs").iterdir() if not p.name.startswith("pipe-")) == [".cache", "mlflow.db"]
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir() if not p.name.startswith("pipe-")) == [
+        ".cache",
+        "mlflow.db",
+    ]
 
 
 def environment(uri: str, **more: str) -> dict[str, str]:
