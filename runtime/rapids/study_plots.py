@@ -66,6 +66,7 @@ def plot_history(path: Path, rows: Sequence[Row]) -> None:
         best = min(best, row.rmse) if row.state == "completed" else best
         line.append(best if math.isfinite(best) else math.nan)
     axes.step([r.place for r in rows], line, where="post", color="black", linewidth=0.8, label="best so far")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("trial")
     axes.set_ylabel("validation RMSE")
     axes.legend()
