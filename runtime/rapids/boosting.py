@@ -66,8 +66,10 @@ def boost(learner: XGBoost, data: Matrices, task: Task, on_round: OnRound, *, wa
     seen: dict[str, dict[str, list[float]]] = {}
     how = {"evals": evals, "early_stopping_rounds": patience, "callbacks": [Rounds()], "verbose_eval": False}
     booster = xgboost.train(params, data.train, learner.rounds, evals_result=seen, **how)
-    best = booster.best_iteration if patience else booster.num_boosted_rounds() - 1
+    best = booster.num_boosted_rounds() - 1
     if patience:
+        # Not `best_iteration`: it misses the round at which `on_round` said to stop.
+        best = min(range(best + 1), key=seen["validation"]["rmse"].__getitem__)
         # ONNX, Treelite and Booster.predict take every tree there is: those after the best round must go.
         booster = booster[: best + 1]
     booster.set_param({"device": "cpu"})
