@@ -292,6 +292,7 @@ def bench(session: nox.Session) -> None:
     session.run(python, "bench/steps.py", *peers, *session.posargs, external=True)
     session.run(python, "bench/metrics.py", external=True)
     session.run(python, "bench/data.py", external=True)
+    session.run(python, "bench/hpo.py", external=True)
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)
     session.run(python, "bench/check.py", env=_azureml(session), external=True)
     session.run(python, "bench/tao.py", env=_tao(session), external=True)

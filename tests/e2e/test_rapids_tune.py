@@ -69,7 +69,9 @@ def test_the_first_trial_is_the_model_as_it_was_given(found: dict[str, Path]) ->
     assert (first["max_depth"], first["learning_rate"], first["subsample"]) == (8, 0.1, 1.0)
 
 
-def test_the_best_settings_are_those_trained_last(found: dict[str, Path], parts: dict[str, Path], tmp_path: Path) -> None:
+def test_the_best_settings_are_those_trained_last(
+    found: dict[str, Path], parts: dict[str, Path], tmp_path: Path
+) -> None:
     """The search of the code that this replaces dropped them: its last model had XGBoost's defaults."""
     settings = best(found["study"])["settings"]
     words = [f"model.{name}={value}" for name, value in settings.items()]
@@ -141,7 +143,9 @@ def test_each_trial_is_a_run_inside_the_steps_run(
     monkeypatch.setenv("NGCRUN_METRICS_FILE", str(tmp_path / "metrics.jsonl"))
     at = search(parts, tmp_path, *SMALL, "trials=3")
     client = new_client(uri)
-    runs = {r.info.run_name: r for r in client.search_runs([client.get_experiment_by_name("rapids_tune").experiment_id])}
+    runs = {
+        r.info.run_name: r for r in client.search_runs([client.get_experiment_by_name("rapids_tune").experiment_id])
+    }
     assert set(runs) == {"rapids_tune", "trial-000", "trial-001", "trial-002"}
     assert {r.info.status for r in runs.values()} == {"FINISHED"}
     parent = runs.pop("rapids_tune")

@@ -27,7 +27,9 @@ __all__ = ["parts"]  # the fixture
 
 
 def start(parts: dict[str, Path], folder: Path, *words: str) -> subprocess.Popen[str]:
-    ports = [f"--{name}={path}" for name, path in (parts | {n: folder / n for n in ("trained", "study", "storage")}).items()]
+    ports = [
+        f"--{name}={path}" for name, path in (parts | {n: folder / n for n in ("trained", "study", "storage")}).items()
+    ]
     return subprocess.Popen(
         [sys.executable, "-m", "runtime.rapids.tune", *ports, *WORDS, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -125,7 +127,9 @@ def test_a_worker_trains_as_this_process_does_and_its_death_is_told(parts: dict[
             there._process.kill()
             return False
 
-        with pytest.raises(ToolFailed, match=r"a worker ended in the middle of a trial \(killed, as where memory runs out\)"):
+        with pytest.raises(
+            ToolFailed, match=r"a worker ended in the middle of a trial \(killed, as where memory runs out\)"
+        ):
             there.train(learner, dies)
     finally:
         there.end()
@@ -161,10 +165,15 @@ def test_bad_settings_get_one_line_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_to_search_is_refused(parts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_search_is_refused(
+    parts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["space=depth_and_rate", "space.max_depth=null", "space.learning_rate=null"]
     assert run(tune, *words, **parts, trained=tmp_path / "t", study=tmp_path / "s") == 2
-    assert capsys.readouterr().err == "rapids_tune: space=None: searches nothing; leave at least one range that is not null\n"
+    assert (
+        capsys.readouterr().err
+        == "rapids_tune: space=None: searches nothing; leave at least one range that is not null\n"
+    )
 
 
 def test_a_storage_of_another_search_in_use_or_broken_is_refused(
@@ -190,7 +199,9 @@ def test_a_storage_of_another_search_in_use_or_broken_is_refused(
     assert not (tmp_path / "t").exists()
 
 
-def test_other_data_is_another_search(parts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_data_is_another_search(
+    parts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     storage, words = tmp_path / "storage", ["model.rounds=3", "trials=1"]
     search(parts, tmp_path / "a", *words, storage=storage)
     swapped = {"train": parts["test"], "test": parts["train"]}
@@ -204,4 +215,7 @@ def test_a_setting_that_the_learner_lacks_is_refused_by_train(
     from runtime.rapids.train import train
 
     assert run(train, "model=linear", **parts, trained=tmp_path / "t", max_depth=3) == 2
-    assert capsys.readouterr().err == "rapids_train: max_depth=3: is no setting of model=linear; leave it out; linear has l2\n"
+    assert (
+        capsys.readouterr().err
+        == "rapids_train: max_depth=3: is no setting of model=linear; leave it out; linear has l2\n"
+    )
