@@ -122,7 +122,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Unit and contract tests, on a real tritonserver and azure-ai-ml's own loader."""
     _work(session, dev=True)
-    _pytest(session, "tests/unit", "tests/contract", "-n", "2", env=_triton(session) | _tao(session) | _azureml(session))
+    env = _triton(session) | _tao(session) | _azureml(session)
+    _pytest(session, "tests/unit", "tests/contract", "-n", "2", env=env)
 
 
 @nox.session
@@ -296,6 +297,7 @@ def bench(session: nox.Session) -> None:
     if os.geteuid() == 0:
         session.run(python, "bench/docker.py", external=True)
     session.run(python, "bench/data.py", external=True)
+    session.run(python, "bench/hpo.py", external=True)
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)
     session.run(python, "bench/check.py", env=_azureml(session), external=True)
     session.run(python, "bench/tao.py", env=_tao(session), external=True)

@@ -45,6 +45,9 @@ class Sink(Protocol):
     def close(self, status: str) -> None:
         """Say how the step ended: FINISHED, FAILED or KILLED."""
 
+    def child(self, name: str) -> Sink:
+        """A sink for one part of the step's work, such as a trial, kept apart from the step's own records."""
+
 
 class Memory:
     """Keeps every record in a list; for tests and for callers that want the figures back."""
@@ -52,12 +55,16 @@ class Memory:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.status = "RUNNING"
+        self.children: dict[str, Memory] = {}
 
     def write(self, records: Sequence[Record]) -> None:  # noqa: D102 - as in Sink
         self.records.extend(records)
 
     def close(self, status: str) -> None:  # noqa: D102 - as in Sink
         self.status = status
+
+    def child(self, name: str) -> Memory:  # noqa: D102 - as in Sink
+        return self.children.setdefault(name, Memory())
 
     def latest(self, kind: Kind = "metric") -> dict[str, Any]:
         """The last value of each key."""
@@ -82,6 +89,10 @@ class JsonLines:
     def close(self, status: str) -> None:  # noqa: D102 - as in Sink
         self._append(json.dumps({"kind": "status", "value": status}) + "\n")
 
+    def child(self, name: str) -> JsonLines:
+        """`metrics.jsonl` of the step, `metrics.trial-003.jsonl` of its part `trial-003`."""
+        return JsonLines(self.path.with_name(f"{self.path.stem}.{name}{self.path.suffix}"))
+
     def _append(self, text: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
@@ -96,7 +107,15 @@ class Metrics:
     """
 
     def __init__(self, sinks: Iterable[Sink] = ()) -> None:
-        self._drains = [_Drain(sink) for sink in sinks]
+        self._sinks = list(sinks)
+        self._drains = [_Drain(sink) for sink in self._sinks]
+        self._children: list[Metrics] = []
+
+    def child(self, name: str) -> Metrics:
+        """What a part of the step's work reports to: in MLflow, a run inside the step's. End it with `end`."""
+        made = Metrics(sink.child(name) for sink in self._sinks)
+        self._children.append(made)
+        return made
 
     def log(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record numbers at `step` (an epoch, a round, a batch; 0 for a figure of the whole run)."""
@@ -115,13 +134,19 @@ class Metrics:
         """Store a copy of a file or folder; it must stay in place until `close`."""
         self._put([Record("artifact", folder, path, 0, int(time.time() * 1000))])
 
+    def end(self, status: str = "FINISHED") -> None:
+        """Take no more records; returns at once, what is left is stored by the time that the step's `close` is over."""
+        for drain in self._drains:
+            drain.end(status)
+
     def close(self, status: str = "FINISHED", timeout_s: float = CLOSE_S) -> None:
         """Flush and end; a store that has not answered after `timeout_s` is left behind with a warning."""
         until = time.monotonic() + timeout_s
-        for drain in self._drains:
-            drain.end(status)
-        for drain in self._drains:
-            drain.join(max(0.0, until - time.monotonic()))
+        for metrics in (*self._children, self):
+            metrics.end(status)  # a part that was ended before keeps its status
+        drains = [drain for metrics in (*self._children, self) for drain in metrics._drains]
+        for why in dict.fromkeys(filter(None, [drain.join(max(0.0, until - time.monotonic())) for drain in drains])):
+            print(f"warning: metrics: {why}", file=sys.stderr)
 
     def _text(self, kind: Kind, values: Mapping[str, object]) -> None:
         now = int(time.time() * 1000)
@@ -149,13 +174,15 @@ class _Drain:
     def end(self, status: str) -> None:
         self._queue.put(status)
 
-    def join(self, timeout_s: float) -> None:
+    def join(self, timeout_s: float) -> str:
+        """Wait for the last record; returns what went wrong, or nothing."""
         self._thread.join(timeout_s)
         late = self._thread.is_alive()
-        why = self._why or (f"no answer within {timeout_s:.0f} s" if late else "")
-        if why:
-            count = f"{self._lost} records not stored" if self._lost and not late else "the last may not be stored"
-            print(f"warning: metrics: {type(self._sink).__name__}: {why}; {count}", file=sys.stderr)
+        why = self._why or ("no answer in time" if late else "")
+        if not why:
+            return ""
+        count = f"{self._lost} records not stored" if self._lost and not late else "the last may not be stored"
+        return f"{type(self._sink).__name__}: {why}; {count}"
 
     def _run(self) -> None:
         pending: list[Record] = []

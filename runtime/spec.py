@@ -75,7 +75,9 @@ def _quoted(value: object) -> str:
         return value
     if isinstance(value, tuple):
         return "[" + ", ".join(_quoted(v) for v in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    # YAML 1.1 takes 1e-06 for text: a number with an exponent needs a point.
+    return text.replace("e", ".0e") if isinstance(value, float) and re.fullmatch(r"-?\de[-+]\d+", text) else text
 
 
 _NOT_TEXT = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -36,12 +37,16 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 class MlflowRun:
-    """A sink that writes to the run that `MLFLOW_RUN_ID` names, or to a new one that it then also ends."""
+    """A sink that writes to the run that `MLFLOW_RUN_ID` names, or to a new one that it then also ends.
 
-    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
-        self._name, self._environ = name, environ
+    `parent`: the sink whose run a new one is to be in.
+    """
+
+    def __init__(self, name: str, environ: Mapping[str, str], parent: MlflowRun | None = None) -> None:
+        self._name, self._environ, self._parent = name, environ, parent
         self._client: Any = None
-        self._run_id = environ.get("MLFLOW_RUN_ID", "")
+        self._lock = threading.Lock()  # its own thread and its children's connect it
+        self._run_id = "" if parent else environ.get("MLFLOW_RUN_ID", "")
         self._owned = not self._run_id
         self._params: set[str] = set()
         self._records: Sequence[Record] = ()
@@ -94,15 +99,39 @@ class MlflowRun:
         else:
             self._client.log_artifact(self._run_id, str(path), record.key or None)
 
+    def child(self, name: str) -> MlflowRun:
+        """A run inside this one."""
+        return MlflowRun(name, self._environ, self)
+
     def _connect(self) -> None:
-        if self._client is not None:
-            return
-        client = new_client(self._environ["MLFLOW_TRACKING_URI"])
-        if self._owned:
-            experiment = experiment_id(client, self._environ.get("MLFLOW_EXPERIMENT_NAME", self._name))
-            run = client.create_run(experiment, run_name=self._name, start_time=int(time.time() * 1000))
-            self._run_id = run.info.run_id
-        self._client = client
+        with self._lock:
+            if self._client is not None:
+                return
+            client = self._parent.connected() if self._parent else new_client(self._environ["MLFLOW_TRACKING_URI"])
+            if self._parent:
+                # Source of the tag that nests runs: mlflow/utils/mlflow_tags.py (3.15.0)
+                self._begin(client, self._parent.experiment(), {"mlflow.parentRunId": self._parent.run_id})
+            elif self._owned:
+                self._begin(client, experiment_id(client, self._environ.get("MLFLOW_EXPERIMENT_NAME", self._name)), {})
+            self._client = client
+
+    def _begin(self, client: Any, experiment: str, tags: Mapping[str, str]) -> None:
+        now = int(time.time() * 1000)
+        self._run_id = client.create_run(experiment, run_name=self._name, start_time=now, tags=tags).info.run_id
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, once it is connected."""
+        return self._run_id
+
+    def connected(self) -> Any:
+        """The client, connected now if it was not."""
+        self._connect()
+        return self._client
+
+    def experiment(self) -> str:
+        """The id of the experiment that the run is in."""
+        return str(self.connected().get_run(self._run_id).info.experiment_id)
 
 
 def new_client(uri: str) -> Any:

@@ -32,15 +32,27 @@ def gpu_problem(package: str) -> str | None:
         return f"the package {package} is not installed"
     if package == "xgboost" and not _xgboost_has_cuda():
         return "this build of xgboost has no CUDA"
+    count = _count()
+    return count if isinstance(count, str) else None if count else "the NVIDIA driver shows no device"
+
+
+def _count() -> int | str:
+    """How many devices the driver shows, or why it shows none."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return "there is no NVIDIA driver (libcuda.so.1)"
     count = ctypes.c_int(0)
     status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-    if status:
-        return f"the NVIDIA driver answers with CUDA error {status}"
-    return None if count.value else "the NVIDIA driver shows no device"
+    return f"the NVIDIA driver answers with CUDA error {status}" if status else count.value
+
+
+def devices() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls each device that this process sees; empty without one."""
+    count = _count()
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    shown = 0 if isinstance(count, str) else count
+    return named[:shown] if named else [str(number) for number in range(shown)]
 
 
 def _xgboost_has_cuda() -> bool:

@@ -49,24 +49,25 @@ def figures(total: Sums) -> dict[str, float]:
 def plot_importances(path: Path, importances: dict[str, float]) -> None:
     """Write a bar for each feature, the most important on top, as PNG."""
     names = sorted(importances, key=lambda name: importances[name])
-    figure, axes = _figure(height_in=1 + 0.3 * len(names))
+    figure, axes = canvas(height_in=1 + 0.3 * len(names))
     axes.barh(names, [importances[name] for name in names])
     axes.set_xlabel("share of importance")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_predicted(path: Path, truth: Array, predicted: Array, target: str, unit: str) -> None:
     """Write predicted against true values, as PNG, with the line where they would be equal."""
-    figure, axes = _figure(height_in=6)
+    figure, axes = canvas(height_in=6)
     axes.scatter(truth, predicted, s=2, alpha=0.3, linewidths=0)
     both = [float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))]
     axes.plot(both, both, color="black", linewidth=0.8)
     axes.set_xlabel(f"true {target} ({unit})")
     axes.set_ylabel(f"predicted {target} ({unit})")
-    _save(figure, path)
+    save(figure, path)
 
 
-def _figure(height_in: float) -> Any:
+def canvas(height_in: float) -> Any:
+    """A figure and its axes that need no screen."""
     # Said on stderr when matplotlib first looks for fonts; it means nothing to who runs a step.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -77,5 +78,6 @@ def _figure(height_in: float) -> Any:
     return figure, figure.add_subplot()
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG."""
     figure.savefig(path, dpi=100, metadata={"Software": None})  # without the version, so that bytes stay the same

@@ -96,7 +96,10 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Task:
-    """What to fit on, and where; `log(values, step)` gets XGBoost's figures of each round as it ends."""
+    """What to fit on, and where; `log(values, step)` gets XGBoost's figures of each round as it ends.
+
+    `threads`: of the CPU for XGBoost; 0 for all.
+    """
 
     features: list[str]
     train: Batches
@@ -104,82 +107,21 @@ class Task:
     seed: int
     engine: str
     log: Callable[[Mapping[str, float], int], None]
+    threads: int = 0
 
 
 def fit(learner: Learner, task: Task) -> Fitted:
     """Fit the learner on the batches of `task.train`."""
     if isinstance(learner, XGBoost):
-        return _fit_xgboost(learner, task)
+        from runtime.rapids import boosting
+
+        return boosting.fit(learner, task)
     import numpy as np
 
     parts = list(task.train())
     x, y = np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
     del parts
     return _fit_pipeline(learner, task, x, y)
-
-
-def _fit_xgboost(learner: XGBoost, task: Task) -> Fitted:
-    import xgboost
-
-    class Rounds(xgboost.callback.TrainingCallback):  # type: ignore[misc] # xgboost publishes no types
-        def after_iteration(self, _model: Any, epoch: int, evals_log: Any) -> bool:
-            task.log({f"{part}_rmse": scores["rmse"][-1] for part, scores in evals_log.items()}, epoch)
-            return False
-
-    params = {
-        "objective": "reg:squarederror",
-        "tree_method": "hist",
-        "device": "cuda" if task.engine == "gpu" else "cpu",
-        "seed": task.seed,
-        **{name: value for name, value in vars(learner).items() if name in BOOSTER_PARAMS},
-    }
-    data = xgboost.QuantileDMatrix(_data_iter(task.train, task), max_bin=learner.max_bin)
-    evals = [(data, "train")]
-    patience = None
-    if task.validation is not None:
-        held = xgboost.QuantileDMatrix(_data_iter(task.validation, task), max_bin=learner.max_bin, ref=data)
-        evals.append((held, "validation"))
-        patience = learner.early_stopping_rounds or None
-    how = {"evals": evals, "early_stopping_rounds": patience, "callbacks": [Rounds()], "verbose_eval": False}
-    booster = xgboost.train(params, data, learner.rounds, **how)
-    if patience:
-        # ONNX, Treelite and Booster.predict take every tree there is: those after the best round must go.
-        booster = booster[: booster.best_iteration + 1]
-    booster.set_param({"device": "cpu"})
-    gain = booster.get_score(importance_type="total_gain")
-    return Fitted(booster, _shares({name: float(gain.get(name, 0.0)) for name in task.features}))
-
-
-def _data_iter(batches: Batches, task: Task) -> Any:
-    """XGBoost's iterator over batches, which holds one at a time beside the quantised matrix."""
-    import xgboost
-
-    class Iterating(xgboost.DataIter):  # type: ignore[misc] # xgboost publishes no types
-        def __init__(self) -> None:
-            super().__init__()
-            self.rest = batches()
-
-        def reset(self) -> None:
-            self.rest = batches()
-
-        def next(self, input_data: Callable[..., None]) -> bool:
-            for x, y in self.rest:
-                input_data(data=_on(task.engine, x), label=_on(task.engine, y), feature_names=task.features)
-                return True
-            return False
-
-    return Iterating()
-
-
-def _on(engine: str, array: Array) -> Any:
-    """The array where the engine wants it; cupy comes with cuML."""
-    if engine != "gpu":
-        return array
-    try:
-        import cupy
-    except ImportError:
-        return array  # XGBoost copies it to the device itself
-    return cupy.asarray(array)
 
 
 def _fit_pipeline(learner: Learner, task: Task, x: Array, y: Array) -> Fitted:
@@ -197,7 +139,7 @@ def _fit_pipeline(learner: Learner, task: Task, x: Array, y: Array) -> Fitted:
     if task.engine == "gpu":
         estimator = estimator.as_sklearn()  # so that the saved model needs no GPU
     weights = np.abs(estimator.coef_) if isinstance(learner, Linear) else estimator.feature_importances_
-    importances = _shares(dict(zip(task.features, (float(w) for w in weights), strict=True)))
+    importances = shares(dict(zip(task.features, (float(w) for w in weights), strict=True)))
     return Fitted(Pipeline([*steps, ("model", estimator)]), importances)
 
 
@@ -234,6 +176,7 @@ def _gpu_estimator(learner: Learner, seed: int) -> Any:
     return Ridge(alpha=learner.l2) if isinstance(learner, Linear) and learner.l2 else LinearRegression()
 
 
-def _shares(weights: dict[str, float]) -> dict[str, float]:
+def shares(weights: dict[str, float]) -> dict[str, float]:
+    """The weights, so that they sum to 1."""
     total = sum(weights.values()) or 1.0
     return {name: weight / total for name, weight in weights.items()}

@@ -35,7 +35,7 @@ def save(folder: Path, model: Any, content: dict[str, Any], sample: pl.DataFrame
     Args:
         folder: where to; exists and is empty.
         model: a Booster or a scikit-learn Pipeline.
-        content: `features` and `target` as in `features.json`, and `learner`.
+        content: `features` and `target` as in `features.json`, `learner`, and the `settings` that it was trained with.
         sample: rows of the held-out part.
     """
     features, learner = [feature["name"] for feature in content["features"]], content["learner"]
@@ -46,7 +46,7 @@ def save(folder: Path, model: Any, content: dict[str, Any], sample: pl.DataFrame
     if learner != "xgboost":
         _settle_skops(folder / NATIVE[learner])
     _settle_mlmodel(folder, folder / NATIVE[learner])
-    write_features(folder, features, learner=learner, kind="regression")
+    write_features(folder, features, learner=learner, kind="regression", settings=content["settings"])
     sample.select(features).head(SAMPLE_ROWS).write_parquet(folder / "sample.parquet")
 
 

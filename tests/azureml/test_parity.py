@@ -18,12 +18,13 @@ from runtime.local.plan import Planned, plan
 from tests.azureml.support import REGISTRY, ROOT, Checkout
 from tests.e2e.tao_support import kitti
 from tests.fakes.azure import WORKSPACE, Azure
-from tests.fakes.azure.rules import spec_of
+from tests.fakes.azure.rules import component_id, spec_of
 from tests.fakes.azure.state import Asset
 
 PIPELINES = sorted(
     p for p in (ROOT / "component_specs" / "pipelines").glob("*.yaml") if "pipelineJob" in p.read_text(encoding="utf-8")
 )
+SEARCH = ("search_space", "objective", "sampling_algorithm")  # of a sweep
 SCOPE = f"workspaces/{WORKSPACE}"
 
 
@@ -69,7 +70,9 @@ def here(step: Step, planned: Planned) -> dict[str, Any]:
         "read-only": {n for n in data if Path(planned.inputs[n]) in planned.command.read_only},
         "from": {n: f"{s.step}.{s.port}" if isinstance(s, FromStep) else "outside" for n, s in sources.items()},
         "outputs": set(planned.outputs),
-        **{key: step.spec.get(key) or {} for key in ("resources", "distribution", "limits")},
+        "sweep": {key: (step.sweep or {}).get(key) for key in SEARCH},
+        "limits": (step.sweep or step.spec).get("limits") or {},
+        **{key: step.spec.get(key) or {} for key in ("resources", "distribution")},
         "variables": {**(step.spec.get("environment_variables") or {}), **step.env},
     }
 
@@ -77,7 +80,7 @@ def here(step: Step, planned: Planned) -> dict[str, Any]:
 def there(azure: Azure, sent: dict[str, Any], name: str) -> dict[str, Any]:
     """The same step as Azure was told to run it."""
     job = sent["jobs"][name]
-    spec = spec_of(azure.state, job["componentId"])
+    spec = spec_of(azure.state, component_id(job))
     assert spec is not None
     declared = spec.get("inputs") or {}
     values: dict[tuple[str, ...], str | None] = {("outputs", n): f"<output {n}>" for n in spec.get("outputs") or {}}
@@ -85,6 +88,7 @@ def there(azure: Azure, sent: dict[str, Any], name: str) -> dict[str, Any]:
     for port, declaration in declared.items():
         bound = (job.get("inputs") or {}).get(port)
         text, source = _resolved(sent, bound, declaration)
+        text = f"{{{port}}}" if port in (job.get("search_space") or {}) else text  # as the plan of a sweep shows it
         values[("inputs", port)] = f"<input {port}>" if declaration["type"] in DATA_TYPES and text is not None else text
         if declaration["type"] in DATA_TYPES and bound is not None:
             sources[port], modes[port] = source, bound.get("mode")
@@ -98,6 +102,7 @@ def there(azure: Azure, sent: dict[str, Any], name: str) -> dict[str, Any]:
         },  # AzureML's default is ro_mount
         "from": sources,
         "outputs": set(spec.get("outputs") or {}),
+        "sweep": {key: job.get(key) for key in SEARCH},
         **{key: job.get(key) or spec.get(key) or {} for key in ("resources", "distribution", "limits")},
         "variables": {**(spec.get("environment_variables") or {}), **(job.get("environment_variables") or {})},
     }
@@ -124,7 +129,7 @@ def unfolded(azure: Azure, sent: dict[str, Any], prefix: str = "") -> dict[str, 
     """A job with the steps of its pipeline components in their place, named `outer.inner`, bound to what those are given."""
     jobs: dict[str, Any] = {}
     for name, job in sent["jobs"].items():
-        spec = spec_of(azure.state, job["componentId"]) or {}
+        spec = spec_of(azure.state, component_id(job)) or {}
         if "jobs" not in spec:
             jobs[prefix + name] = job
             continue
@@ -147,7 +152,8 @@ def _through(bound: dict[str, Any], outer: dict[str, Any], spec: dict[str, Any],
 
 def test_there_are_pipelines_to_compare() -> None:
     assert {p.stem for p in PIPELINES} == {
-        "taxi_fare", "tao_digits", "faces_coco", "detectnet_v2", "detectnet_v2_dataset", "facenet", "bodypose"
+        "taxi_fare", "tao_digits", "faces_coco", "detectnet_v2", "detectnet_v2_dataset", "facenet", "bodypose",
+        "xgboost_hpo", "xgboost_sweep",
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from runtime.rapids import engine, features, learners, predict, prepare, score, tables, train, transform
+from runtime.rapids import engine, features, learners, predict, prepare, score, tables, train, transform, tune
 from runtime.rapids.schemas import CANONICAL, TRIP_ID, Columns, recognise
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
@@ -90,6 +90,19 @@ def test_a_model_trained_on_the_gpu_is_as_good_as_on_the_cpu_and_needs_no_gpu(mo
     assert content["learner"] == model
     out = tmp_path / "predictions"
     assert run(predict.predict, model=tmp_path / "gpu" / "trained", features=at["test"], predictions=out) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("_", [pytest.param(None, marks=needs("xgboost"))])
+def test_a_search_on_the_gpu_finds_a_model_that_needs_no_gpu(_, workers, tmp_path, trips):
+    at = prepared(tmp_path, trips, "cpu")
+    ports = {"train": at["train"], "test": at["test"], "trained": tmp_path / "trained", "study": tmp_path / "study"}
+    words = ["model.rounds=20", "trials=4", f"workers={workers}"]
+    assert run(tune.tune, *words, engine="gpu", **ports) == 0
+    assert pl.read_csv(tmp_path / "study" / "trials.csv")["trial"].to_list() == [0, 1, 2, 3]
+    assert json.loads((tmp_path / "study" / "best.json").read_text())["held_out"]["r2"] > 0.8
+    out = tmp_path / "predictions"
+    assert run(predict.predict, model=tmp_path / "trained", features=at["test"], predictions=out) == 0
 
 
 # Not marked gpu: cudf-polars translates a query without one, which is how a fallback is found before a GPU is paid for.

@@ -239,6 +239,7 @@ def test_a_machine_without_a_driver_has_no_gpu_whatever_is_installed():
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         assert engine.gpu_problem("polars") == "there is no NVIDIA driver (libcuda.so.1)"
+        assert engine.devices() == []
     else:
         pytest.skip("this machine has an NVIDIA driver")
 
@@ -246,9 +247,9 @@ def test_a_machine_without_a_driver_has_no_gpu_whatever_is_installed():
 def test_the_steps_import_no_heavy_package_until_they_run():
     code = """
 import sys, importlib
-for verb in ("prepare", "transform", "train", "predict", "score"):
+for verb in ("prepare", "transform", "train", "tune", "predict", "score"):
     importlib.import_module(f"runtime.rapids.{verb}")
-heavy = {"polars", "pyarrow", "numpy", "pandas", "sklearn", "xgboost", "mlflow", "matplotlib", "hydra", "cudf"}
+heavy = {"polars", "pyarrow", "numpy", "pandas", "sklearn", "xgboost", "mlflow", "matplotlib", "hydra", "cudf", "optuna"}
 print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -259,10 +260,10 @@ def test_every_file_that_declares_a_component_is_named_after_it():
     import importlib
 
     found = {}
-    for verb in ("prepare", "transform", "train", "predict", "score"):
+    for verb in ("prepare", "transform", "train", "tune", "predict", "score"):
         module = importlib.import_module(f"runtime.rapids.{verb}")
         declared = getattr(module, verb)
         assert isinstance(declared, Component)
         found[declared.name] = declared.module
-    assert len(found) == 5
+    assert len(found) == 6
     assert found["rapids_train"] == "runtime.rapids.train"

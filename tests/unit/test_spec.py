@@ -67,3 +67,15 @@ def test_another_image_gets_a_spec_of_its_own_and_starts_by_ngcrun_where_python_
     first = spec.text_of(train, ROWS)
     same = [line for line in text.splitlines() if line in first.splitlines()]
     assert len(same) >= len(first.splitlines()) - 6  # the ports are the same
+
+
+def test_every_bound_in_a_spec_is_a_number_in_yaml_1_1() -> None:
+    """YAML 1.1 takes 1e-06 for text, and azure-ai-ml and the service read it so."""
+    found = []
+    for path in sorted((ROOT / "component_specs").glob("*/*.yaml")):
+        inputs = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("inputs") or {}
+        found += [
+            (path.name, n, p[k]) for n, p in inputs.items() if isinstance(p, dict) for k in ("min", "max") if k in p
+        ]
+    assert ("rapids_train.yaml", "learning_rate", 1e-06) in found
+    assert [case for case in found if not isinstance(case[2], int | float)] == []

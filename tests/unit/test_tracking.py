@@ -7,7 +7,7 @@ import pytest
 
 from runtime.errors import BadInput
 from runtime.local.track import shown_uri, store_uri
-from runtime.metrics import Record, told
+from runtime.metrics import JsonLines, Memory, Metrics, Record, told
 from runtime.tracking import MlflowRun, artifact_location, flatten
 
 
@@ -98,3 +98,37 @@ def test_a_folder_that_no_sqlite_uri_can_name_is_refused(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(BadInput, match="which MLflow's sqlite store cannot; use another folder"):
         store_uri(tmp_path / name)
+
+
+def test_a_part_of_a_step_has_records_of_its_own_and_ends_with_the_step(tmp_path: Path) -> None:
+    memory, lines = Memory(), JsonLines(tmp_path / "metrics.jsonl")
+    log = Metrics([memory, lines])
+    done, left = log.child("trial-000"), log.child("trial-001")
+    log.log({"loss": 1.0})
+    done.log({"loss": 2.0})
+    done.end()
+    left.log({"loss": 3.0})
+    log.close("FAILED")
+    assert memory.latest() == {"loss": 1.0}
+    assert {n: (m.latest(), m.status) for n, m in memory.children.items()} == {
+        "trial-000": ({"loss": 2.0}, "FINISHED"),
+        "trial-001": ({"loss": 3.0}, "FAILED"),
+    }
+    files = {p.name: p.read_text().count('"loss"') for p in tmp_path.iterdir()}
+    assert files == {"metrics.jsonl": 1, "metrics.trial-000.jsonl": 1, "metrics.trial-001.jsonl": 1}
+
+
+def test_a_store_that_fails_for_every_part_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken(Memory):
+        def write(self, records: object) -> None:
+            raise OSError("disk I/O error")
+
+        def child(self, name: str) -> Memory:
+            return Broken()
+
+    log = Metrics([Broken()])
+    for part in (log, log.child("a"), log.child("b")):
+        part.log({"loss": 1.0})
+    log.close()
+    told = capsys.readouterr().err
+    assert told == "warning: metrics: Broken: OSError: disk I/O error; 1 records not stored\n"

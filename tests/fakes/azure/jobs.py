@@ -69,7 +69,7 @@ def _check(state: State, properties: dict[str, Any], name: str) -> Response | No
         if text and target not in state.computes:
             return user_error(f"Compute target {target} was not found in workspace {WORKSPACE}.")
     for step, job in (properties.get("jobs") or {}).items():
-        missing = rules.reference(state, SCOPE, str(job.get("componentId")))
+        missing = rules.reference(state, SCOPE, rules.component_id(job))
         if missing:
             return user_error(f"Job {name}, step {step}: {missing}")
     for port, given in (properties.get("inputs") or {}).items():
@@ -131,7 +131,7 @@ def _outputs(state: State, name: str) -> dict[str, str]:
     """The outputs of a step, or of a pipeline, and the folder that each lies in."""
     job = state.jobs[name]
     if job["parent"]:
-        spec = rules.spec_of(state, str(job["sent"].get("componentId"))) or {}
+        spec = rules.spec_of(state, rules.component_id(job["sent"])) or {}
         return {port: f"azureml/{name}/{port}" for port in spec.get("outputs") or {}}
     found = {}
     for step, sent in (job["sent"].get("jobs") or {}).items():
@@ -191,7 +191,7 @@ def cancel(state: State, _: Request, workspace: str, name: str) -> Response:
 def _as_command(step: dict[str, Any]) -> dict[str, Any]:
     """A step of a pipeline as the job that it is by itself."""
     return {"jobType": "Command", "displayName": step["displayName"], "experimentName": "e", "command": "true", "tags": {},
-            "properties": {}, "environmentId": f"{ROOT}/{SCOPE}/environments/e/versions/1", "componentId": step["componentId"],
+            "properties": {}, "environmentId": f"{ROOT}/{SCOPE}/environments/e/versions/1", "componentId": rules.component_id(step),
             "inputs": {}, "outputs": {}}  # fmt: skip
 
 

@@ -145,7 +145,7 @@ def _jobs(state: State, scope: str, name: str, spec: dict[str, Any]) -> Response
     if not spec.get("jobs"):
         return user_error(f"Pipeline component {name} has no jobs.")
     for step, job in spec["jobs"].items():
-        missing = reference(state, scope, str(job.get("componentId")))
+        missing = reference(state, scope, component_id(job))
         if missing:
             return user_error(f"Pipeline component {name}, job {step}: {missing}")
     return bindings(state, name, spec.get("inputs") or {}, spec["jobs"])
@@ -164,6 +164,11 @@ def reference(state: State, scope: str, text: str) -> str:
     return "" if state.find(key) is not None else f"Could not find asset with ID: {text}"
 
 
+def component_id(job: dict[str, Any]) -> str:
+    """The component of a step; a sweep's is that of its trials. Source: azure-ai-ml 1.35.2, _builders/sweep.py."""
+    return str(job.get("componentId") or (job.get("trial") or {}).get("componentId"))
+
+
 def spec_of(state: State, text: str) -> dict[str, Any] | None:
     """The component that an id names."""
     match = re.search(r"((?:registries|workspaces)/[^/]+)/components/([^/]+)/versions/([^/]+)$", text)
@@ -178,7 +183,7 @@ _BINDING = re.compile(
 
 def bindings(state: State, name: str, inputs: dict[str, Any], jobs: dict[str, Any]) -> Response | None:
     """Each step's inputs exist, are bound where they must be, and come from something that is there."""
-    specs = {step: spec_of(state, str(job.get("componentId"))) or {} for step, job in jobs.items()}
+    specs = {step: spec_of(state, component_id(job)) or {} for step, job in jobs.items()}
     for step, job in jobs.items():
         declared = specs[step].get("inputs") or {}
         given = job.get("inputs") or {}
@@ -189,7 +194,8 @@ def bindings(state: State, name: str, inputs: dict[str, Any], jobs: dict[str, An
             if wrong:
                 return user_error(f"{name}: job {step}, input {port}: {wrong}")
         for port, declaration in declared.items():
-            if port not in given and not declaration.get("optional") and declaration.get("default") is None:
+            searched = port in given or port in (job.get("search_space") or {})
+            if not searched and not declaration.get("optional") and declaration.get("default") is None:
                 return user_error(f"{name}: job {step} misses the required input {port}.")
         for port in job.get("outputs") or {}:
             if port not in (specs[step].get("outputs") or {}):

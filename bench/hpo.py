@@ -1,0 +1,133 @@
+"""A search over XGBoost's settings, the way of the code that this replaces against rapids_tune, on the same rows.
+
+Usage: python bench/hpo.py [--rows 1_000_000] [--folder FOLDER]
+Both start from the parts that rapids_transform made (as CSV for the old way) and end with one trained model; each is a
+whole process. The old way is restated here and not copied: a 5 x 5 grid of depth and rounds, then ten Optuna trials.
+Each of the 35 reads the CSV through pandas, builds a DMatrix, trains all its rounds, predicts both parts and is chosen
+by the held-out part. The last training drops what was found, because XGBoost knows no setting of those names. The
+ranges are ours. rapids_tune gets ten trials of at most as many rounds, in two processes of one thread each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+DEPTHS, ROUNDS, TRIALS = (2, 4, 6, 8, 10), (1, 10, 25, 50, 100), 10
+DEPTH_RANGE, ROUND_RANGE = (2, 12), (10, 200)
+OURS = (
+    f"trials=10 workers=2 pruner=hyperband model.rounds={ROUND_RANGE[1]} model.learning_rate=0.3 space=depth_and_rate "
+    f"space.max_depth.high={DEPTH_RANGE[1]} space.learning_rate.low=0.1"
+).split()
+
+
+def old_trial(folder: Path, depth: int, rounds: int, **settings: Any) -> float:
+    """Read, build, train, predict both parts; the RMSE on the held-out part."""
+    import numpy as np
+    import pandas as pd
+    import xgboost
+
+    frames = [pd.read_csv(folder / f"{part}.csv") for part in ("train", "test")]
+    data = [xgboost.DMatrix(frame.drop(columns="fare_usd"), label=frame["fare_usd"]) for frame in frames]
+    known = {"max_depth": depth} if depth else {}
+    warnings.simplefilter("ignore")  # XGBoost's, of settings that it does not know
+    booster = xgboost.train({"tree_method": "hist", "verbosity": 0, **known, **settings}, data[0], rounds)
+    rmse = [float(np.sqrt(np.mean((booster.predict(d) - d.get_label()) ** 2))) for d in data]
+    return rmse[1]
+
+
+def old_way(folder: Path) -> dict[str, float]:
+    """The grid, the trials, and the last training with its dropped settings."""
+    import optuna
+
+    began = time.monotonic()
+    for depth in DEPTHS:
+        for rounds in ROUNDS:
+            old_trial(folder, depth, rounds)
+    grid_s = time.monotonic() - began
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    study.optimize(
+        lambda trial: old_trial(
+            folder, trial.suggest_int("gpuMaxDepth", *DEPTH_RANGE), trial.suggest_int("gpuNTrees", *ROUND_RANGE)
+        ),
+        n_trials=TRIALS,
+    )
+    best = study.best_params
+    last = old_trial(folder, 0, best["gpuNTrees"], **best)
+    return {"grid_s": grid_s, "best_trial_rmse": study.best_value, "last_rmse": last, **best}
+
+
+def prepare(folder: Path, rows: int) -> None:
+    """Generated trips as the parts of rapids_transform, and the same rows as CSV."""
+    import polars as pl
+
+    words = [str(folder / "trips.parquet"), "--rows", str(rows), "--format", "parquet", "--schema", "coordinates"]
+    subprocess.run([sys.executable, "bench/generate_trips.py", *words], cwd=ROOT, check=True)
+    for argv in (
+        ["prepare", f"trips={folder / 'trips.parquet'}", f"prepared={folder / 'prepared'}"],
+        ["transform", f"prepared={folder / 'prepared'}", f"train={folder / 'train'}", f"test={folder / 'test'}"],
+    ):
+        subprocess.run([sys.executable, "-m", f"runtime.rapids.{argv[0]}", *argv[1:]], cwd=ROOT, check=True, stdout=2)
+    for part in ("train", "test"):
+        pl.read_parquet(folder / part / "*.parquet").drop("trip_id").write_csv(folder / f"{part}.csv")
+
+
+def timed(argv: list[str]) -> tuple[float, float, str]:
+    """Wall seconds, CPU seconds and output of a process with its children."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True, env=os.environ)
+    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--old", type=Path, help="run the old way on this folder, and print its figures")
+    given = parser.parse_args()
+    if given.old:
+        print(json.dumps(old_way(given.old)))
+        return
+    with tempfile.TemporaryDirectory() as made:
+        folder = given.folder or Path(made)
+        if not (folder / "test.csv").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            prepare(folder, given.rows)
+        where = Path(tempfile.mkdtemp(dir=made))
+        ports = [
+            f"train={folder / 'train'}",
+            f"test={folder / 'test'}",
+            f"trained={where / 'm'}",
+            f"study={where / 's'}",
+        ]
+        ours_s, ours_cpu, _ = timed([sys.executable, "-m", "runtime.rapids.tune", *ports, *OURS])
+        best = json.loads((where / "s" / "best.json").read_text())
+        print(
+            json.dumps({"ours_s": ours_s, "ours_cpu_s": ours_cpu, **best["searched"], **best["held_out"]}), flush=True
+        )
+        old_s, old_cpu, text = timed([sys.executable, __file__, "--old", str(folder)])
+        old = json.loads(text.splitlines()[-1])
+    print(json.dumps({"old_s": old_s, "old_cpu_s": old_cpu, **old}))
+    print(
+        "| way | wall, s | CPU, s | held-out RMSE of the last model, USD | of its best trial |\n|---|---|---|---|---|"
+    )
+    last, trial, own = old["last_rmse"], old["best_trial_rmse"], best["held_out"]["rmse"]
+    print(f"| the old way | {old_s:.0f} | {old_cpu:.0f} | {last:.4f} | {trial:.4f}, chosen by it |")
+    print(f"| rapids_tune | {ours_s:.0f} | {ours_cpu:.0f} | {own:.4f} | the same |")
+    print(f"times faster: {old_s / ours_s:.1f} by the clock, {old_cpu / ours_cpu:.1f} by the CPU")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""XGBoost on quantised matrices, which are built once and may be trained on many times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runtime.rapids.learners import BOOSTER_PARAMS, Fitted, Task, XGBoost, shares
+
+if TYPE_CHECKING:
+    from runtime.rapids.learners import Array, Batches
+
+# (scores by part, 0-based round) as a round ends; True stops the training
+OnRound = Callable[[Mapping[str, float], int], bool]
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """A QuantileDMatrix to learn from, and one with the same bins to stop by."""
+
+    train: Any
+    validation: Any | None
+
+
+@dataclass(frozen=True)
+class Boosted:
+    """A Booster of the trees up to its best round, how many rounds those are, and its validation RMSE."""
+
+    booster: Any
+    rounds: int
+    validation_rmse: float | None
+
+
+def matrices(task: Task, max_bin: int) -> Matrices:
+    """Read the batches once each way XGBoost asks for them and keep them as bins, a byte a value up to 256 bins."""
+    import xgboost
+
+    how = {"max_bin": max_bin, "nthread": task.threads or None}
+    train = xgboost.QuantileDMatrix(_data_iter(task.train, task), **how)
+    if task.validation is None:
+        return Matrices(train, None)
+    return Matrices(train, xgboost.QuantileDMatrix(_data_iter(task.validation, task), ref=train, **how))
+
+
+def boost(learner: XGBoost, data: Matrices, task: Task, on_round: OnRound, *, watch_train: bool = True) -> Boosted:
+    """Train once; stops early where the learner says so and there are rows to stop by.
+
+    Args:
+        learner: its `max_bin` must be that of `data`.
+        data: what `matrices` made.
+        task: the seed, the engine and the threads of it.
+        on_round: told each round as it ends.
+        watch_train: whether each round is also scored on the training rows, which costs a pass over them.
+    """
+    import xgboost
+
+    class Rounds(xgboost.callback.TrainingCallback):  # type: ignore[misc] # xgboost publishes no types
+        def after_iteration(self, _model: Any, epoch: int, evals_log: Any) -> bool:
+            return on_round({part: scores["rmse"][-1] for part, scores in evals_log.items()}, epoch)
+
+    params = _params(learner, task)
+    evals = [(data.train, "train")] if watch_train or data.validation is None else []
+    evals += [(data.validation, "validation")] if data.validation is not None else []
+    patience = learner.early_stopping_rounds or None if data.validation is not None else None
+    seen: dict[str, dict[str, list[float]]] = {}
+    how = {"evals": evals, "early_stopping_rounds": patience, "callbacks": [Rounds()], "verbose_eval": False}
+    booster = xgboost.train(params, data.train, learner.rounds, evals_result=seen, **how)
+    best = booster.num_boosted_rounds() - 1
+    if patience:
+        # Not `best_iteration`: it misses the round at which `on_round` said to stop.
+        best = min(range(best + 1), key=seen["validation"]["rmse"].__getitem__)
+        # ONNX, Treelite and Booster.predict take every tree there is: those after the best round must go.
+        booster = booster[: best + 1]
+    booster.set_param({"device": "cpu"})
+    rmse = seen["validation"]["rmse"][best] if "validation" in seen else None
+    return Boosted(booster, best + 1, rmse)
+
+
+def _params(learner: XGBoost, task: Task) -> dict[str, Any]:
+    return {
+        "objective": "reg:squarederror",
+        "tree_method": "hist",
+        "device": "cuda" if task.engine == "gpu" else "cpu",
+        "seed": task.seed,
+        **({"nthread": task.threads} if task.threads else {}),
+        **{name: value for name, value in vars(learner).items() if name in BOOSTER_PARAMS},
+    }
+
+
+def fit(learner: XGBoost, task: Task, data: Matrices | None = None) -> Fitted:
+    """Train, logging each round; then once more the validation RMSE of the model as it is kept, so that it is the last.
+
+    `data`: matrices that are there already.
+    """
+    told: list[Mapping[str, float]] = []
+
+    def on_round(scores: Mapping[str, float], epoch: int) -> bool:
+        told.append(scores)
+        task.log({f"{part}_rmse": rmse for part, rmse in scores.items()}, epoch)
+        return False
+
+    made = boost(learner, data or matrices(task, learner.max_bin), task, on_round)
+    if made.validation_rmse is not None and made.validation_rmse != told[-1]["validation"]:
+        task.log({"validation_rmse": made.validation_rmse}, len(told))
+    gain = made.booster.get_score(importance_type="total_gain")
+    return Fitted(made.booster, shares({name: float(gain.get(name, 0.0)) for name in task.features}))
+
+
+def _data_iter(batches: Batches, task: Task) -> Any:
+    """XGBoost's iterator over batches, which holds one at a time beside the quantised matrix."""
+    import xgboost
+
+    class Iterating(xgboost.DataIter):  # type: ignore[misc] # xgboost publishes no types
+        def __init__(self) -> None:
+            super().__init__()
+            self.rest = batches()
+
+        def reset(self) -> None:
+            self.rest = batches()
+
+        def next(self, input_data: Callable[..., None]) -> bool:
+            for x, y in self.rest:
+                input_data(data=_on(task.engine, x), label=_on(task.engine, y), feature_names=task.features)
+                return True
+            return False
+
+    return Iterating()
+
+
+def _on(engine: str, array: Array) -> Any:
+    """The array where the engine wants it; cupy comes with cuML."""
+    if engine != "gpu":
+        return array
+    try:
+        import cupy
+    except ImportError:
+        return array  # XGBoost copies it to the device itself
+    return cupy.asarray(array)
