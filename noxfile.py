@@ -30,6 +30,7 @@ PEERS = {
     "kfp": ["kfp==2.17.0"],
     "torchx": ["torchx==0.7.0"],
     "nemo": ["nemo-run==0.11.1", "leptonai==0.27.3"],
+    "metaflow": ["metaflow==2.19.39"],
 }
 
 # It looks for uv whatever the backend, and says so to people who never asked for it.
@@ -121,7 +122,9 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Unit and contract tests, on a real tritonserver and azure-ai-ml's own loader."""
     _work(session, dev=True)
-    _pytest(session, "tests/unit", "tests/contract", env=_triton(session) | _tao(session) | _azureml(session))
+    _pytest(
+        session, "tests/unit", "tests/contract", "-n", "2", env=_triton(session) | _tao(session) | _azureml(session)
+    )
 
 
 @nox.session
@@ -161,7 +164,7 @@ def azure(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Whole pipelines on real parts."""
     _work(session, dev=True)
-    _pytest(session, "tests/e2e", env=_triton(session) | _tao(session))
+    _pytest(session, "tests/e2e", "-n", "2", env=_triton(session) | _tao(session))
 
 
 @nox.session
@@ -290,7 +293,10 @@ def bench(session: nox.Session) -> None:
         _environment(session, CACHE / f"peer-{name}", requirements)
         peers += ["--peer", f"{name}={_bin(CACHE / f'peer-{name}')}"]
     session.run(python, "bench/steps.py", *peers, *session.posargs, external=True)
+    session.run(python, "bench/parallel.py", *peers, external=True)
     session.run(python, "bench/metrics.py", external=True)
+    if os.geteuid() == 0:
+        session.run(python, "bench/docker.py", external=True)
     session.run(python, "bench/data.py", external=True)
     session.run(python, "bench/hpo.py", external=True)
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)

@@ -66,6 +66,16 @@ if __name__ == "__main__":
 """
 
 
+def metaflow(length: int) -> str:
+    """A flow of `length` steps: its start and end are steps, too."""
+    names = ["start", *(f"s{i}" for i in range(max(0, length - 2))), "end"]
+    lines = ["from metaflow import FlowSpec, step", "class Chain(FlowSpec):"]
+    for name, after in zip(names, [*names[1:], ""], strict=True):
+        go = f"self.next(self.{after})" if after else "pass"
+        lines.append(f"    @step\n    def {name}(self):\n        open('out', 'w').write('x')\n        {go}")
+    return "\n".join([*lines, "if __name__ == '__main__':", "    Chain()", ""])
+
+
 def ngcrun_files(folder: Path) -> None:
     """A component that writes one file, and chains of 1 and `LONG` of it."""
     component = {
@@ -89,21 +99,32 @@ def commands(peers: dict[str, str], folder: Path) -> dict[str, list[str]]:
     ngcrun = [sys.executable, "-m", "runtime", "pipeline", "LENGTH.yaml"]
     rows = {
         "bare subprocess.run": [sys.executable, "chain_bare.py", "LENGTH"],
-        "ngcrun": [*ngcrun, "--no-mlflow"],
-        "ngcrun, with MLflow": ngcrun,
+        # Equal steps would be taken over from one another; --force runs each, and remembers it.
+        "ngcrun": [*ngcrun, "--no-mlflow", "--force"],
+        "ngcrun, with MLflow": [*ngcrun, "--force"],
+        "ngcrun, nothing has changed": [*ngcrun, "--no-mlflow"],
     }
     named = {
         "kfp": "kfp.local 2.17.0, subprocess",
         "torchx": "torchx 0.7.0, local_cwd",
         "nemo": "NeMo-Run 0.11.1, local",
+        "metaflow": "Metaflow 2.19.39, local",
     }
-    return rows | {named[name]: [python, f"chain_{name}.py", "LENGTH"] for name, python in peers.items()}
+    for length in (1, LONG):
+        (folder / f"chain_metaflow_{length}.py").write_text(metaflow(length))
+    found = {
+        named[name]: [python, f"chain_{name}.py", "LENGTH"] for name, python in peers.items() if name != "metaflow"
+    }
+    if "metaflow" in peers:
+        found[named["metaflow"]] = [peers["metaflow"], "chain_metaflow_LENGTH.py", "--quiet", "run"]
+    return rows | found
 
 
 def seconds(argv: Sequence[str], length: int, folder: Path) -> float:
     """Wall time of one chain; a chain that fails ends the benchmark with what it said."""
     began = time.perf_counter()
-    env = os.environ | {"PYTHONPATH": str(ROOT), "NEMORUN_HOME": str(folder)}
+    own = {"PYTHONPATH": str(ROOT), "NEMORUN_HOME": str(folder), "METAFLOW_USER": "bench", "USERNAME": "bench"}
+    env = os.environ | own
     words = [word.replace("LENGTH", str(length)) for word in argv]
     done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -114,7 +135,9 @@ def seconds(argv: Sequence[str], length: int, folder: Path) -> float:
 def main() -> None:
     """Print the table in Markdown."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="kfp, torchx or nemo")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="NAME=PYTHON", help="kfp, torchx, nemo or metaflow"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     peers = dict(word.split("=", 1) for word in arguments.peer)

@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     local_cli.add_runs(commands.add_parser("runs", help="the runs below ./runs, a line each"))
     local_cli.add_logs(commands.add_parser("logs", help="the log of a step: ngcrun logs latest STEP -f"))
     local_cli.add_clean(commands.add_parser("clean", help="remove old run folders"))
-    specs = commands.add_parser("specs", help="write the AzureML specs of all components, and the README's table")
+    specs = commands.add_parser("specs", help="write the AzureML specs of all components, and the READMEs' tables")
     specs.add_argument(
         "--check", action="store_true", help="write nothing; fail if a spec drifts, is missing or orphaned"
     )
@@ -137,7 +137,7 @@ def _step(arguments: argparse.Namespace) -> int:
 
 
 def _specs(arguments: argparse.Namespace) -> int:
-    from runtime import catalog, dockerfile, images, readme, spec
+    from runtime import catalog, dockerfile, graphs, images, readme, spec
 
     root = repository_root()
     if arguments.action == "bump":
@@ -146,17 +146,18 @@ def _specs(arguments: argparse.Namespace) -> int:
         return bump_command.run(root, arguments.lock, dry_run=arguments.dry_run)
     rows = images.load(root / "containers" / "images.yaml")
     folder = root / "component_specs"
+    charts = folder / "pipelines" / "README.md"
     if arguments.check:
         problems = spec.drift(catalog.components(), rows, folder)
         problems += dockerfile.drift(rows, catalog.components(), root / "containers")
-        problems += readme.drift(root / "README.md", catalog.components())
+        problems += readme.drift(root / "README.md", catalog.components()) + graphs.drift(charts)
         if problems:
             raise BadInput(problems)
         print(f"{len(catalog.components())} specs agree with their components")
         return 0
     touched = spec.write_all(catalog.components(), rows, folder)
     touched += dockerfile.write(rows, catalog.components(), root / "containers")
-    touched += readme.write(root / "README.md", catalog.components())
+    touched += readme.write(root / "README.md", catalog.components()) + graphs.write(charts)
     for path in touched:
         print(f"{'wrote' if path.exists() else 'removed'} {path.relative_to(root)}")
     print(f"{len(catalog.components())} specs, {len(touched)} changed")

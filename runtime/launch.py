@@ -4,8 +4,8 @@ Run as a script, not imported: `python -I -S launch.py PARENT_PID [PATH...] -- A
 code between fork and exec in a program with threads (MLflow starts some) may deadlock.
 
 Each PATH becomes a read-only bind mount in a mount namespace of the program's own, as AzureML's `ro_mount` is; without
-root this takes a user namespace in which the caller keeps his uid. `--probe` in place of a PID says by the exit status
-whether this machine allows that.
+root this takes a user namespace in which the caller keeps his uid. Where the kernel forbids it, as in most containers,
+the program starts without. `--probe` in place of a PID says by the exit status whether this machine allows it.
 """
 
 import ctypes
@@ -31,8 +31,9 @@ def _checked(result: int, what: str) -> None:
 def make_read_only(libc: ctypes.CDLL, paths: "list[str]") -> None:
     """Enter a mount namespace in which `paths` cannot be written; raises OSError where the kernel does not allow it."""
     uid, gid = os.getuid(), os.getgid()
-    _checked(libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0)), "unshare")
-    if uid:
+    # Root needs no user namespace, but where it has lost the right to mount: a step of ours that starts a program.
+    if uid or libc.unshare(CLONE_NEWNS) != 0:
+        _checked(libc.unshare(CLONE_NEWNS | CLONE_NEWUSER), "unshare")
         for file_name, line in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             with open(f"/proc/self/{file_name}", "w") as file:  # noqa: PTH123 - pathlib costs 5 ms of every step's start
                 file.write(line)
@@ -46,22 +47,30 @@ def make_read_only(libc: ctypes.CDLL, paths: "list[str]") -> None:
         _checked(libc.prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN, 0, 0, 0), "prctl")
 
 
+def is_allowed(libc: ctypes.CDLL, paths: "list[str]") -> bool:
+    """Whether `make_read_only` would succeed: tried in a child, since half of it could not be undone."""
+    child = os.fork()
+    if child == 0:
+        try:
+            make_read_only(libc, paths)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
 def main(words: "list[str]") -> int:
     """Does not return when all is well: the program takes this process's place."""
     libc = ctypes.CDLL(None, use_errno=True)
     if words == ["--probe"]:
-        try:
-            make_read_only(libc, ["/"])
-        except OSError:
-            return 1
-        return 0
+        return 0 if is_allowed(libc, ["/"]) else 1
     split = words.index("--")
     parent, paths, argv = int(words[0]), words[1:split], words[split + 1 :]
     if sys.platform == "linux":
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above took effect
         return NOT_STARTED
-    if paths:
+    if paths and is_allowed(libc, paths):
         make_read_only(libc, paths)
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - an argv, no shell

@@ -1,4 +1,7 @@
-"""In CI the random tests draw the same examples every time: a submission is judged by its change, not by luck."""
+"""In CI the random tests draw the same examples every time: a submission is judged by its change, not by luck.
+
+Nowhere has an example a deadline: how fast something is, is measured in bench/, and not by a test beside others.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,6 @@ import os
 
 from hypothesis import settings
 
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")

@@ -86,7 +86,8 @@ def container_name(planned: Planned) -> str:
 
 
 def _read(planned: Planned) -> list[Path]:
-    data = [Path(text) for name, text in planned.inputs.items() if planned.is_data(name)]
+    shared = [name for name in planned.inputs if planned.is_data(name) and name not in planned.downloads]
+    data = [Path(planned.inputs[name]) for name in shared]
     return sorted({*data, *(p for p in (RANKS,) if str(p) in planned.command.argv)})
 
 

@@ -240,6 +240,9 @@ class Engine:
     def _look(self, name: str, planned: Planned, state: State) -> Key | None:
         """Take over what the step made before, if nothing has changed; else its key, and in `state` why it runs."""
         assert self.reuse is not None  # noqa: S101 - the caller has looked; narrows for mypy
+        if cannot := self.reuse.cannot(planned):
+            state.because = (cannot,)
+            return None
         try:
             key = self.reuse.key(planned)
             found, why = self.reuse.find(key) if planned.step.deterministic else (None, "is_deterministic: false")

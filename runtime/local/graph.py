@@ -51,6 +51,7 @@ class Step:
     inputs: dict[str, Source] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     deterministic: bool = True  # what it made before may be taken over
+    modes: Mapping[str, str] = field(default_factory=dict)  # `download`, `ro_mount`, ... of the inputs that name one
     limits: Mapping[str, Any] = field(default_factory=dict)  # what the pipeline says of them
     sweep: Mapping[str, Any] | None = None  # it runs as many trials of its component, as this says
 
@@ -58,6 +59,12 @@ class Step:
     def spec(self) -> Mapping[str, Any]:
         """The component's document as plain values."""
         return self.component.data  # type: ignore[no-any-return]
+
+    @property
+    def identity(self) -> bool:
+        """Whether it asks to run as someone; on this machine it runs as whoever runs ngcrun."""
+        job = (self.pipeline.data.get("jobs") or {}).get(self.id.rpartition(".")[2]) or {}
+        return bool(self.spec.get("identity") or job.get("identity") or self.pipeline.data.get("identity"))
 
     def place(self, port: str) -> tuple[str, ...]:
         """Where the pipeline binds the input `port`."""

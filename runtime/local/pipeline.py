@@ -107,6 +107,8 @@ def _run(  # noqa: PLR0913 - what a run is made of
     tracker = Tracker(uri, graph.name, list(planned), inputs) if uri else None
     record = Record(graph, planned, folder, machine)
     screen.say(f"{graph.name}: {len(planned)} steps, run folder {shown(folder)}")
+    if any(step.identity for step in graph.steps.values()):
+        screen.say("note: `identity` has no meaning here; each step runs as you")
     tell = screen.quiet if sys.stdout.isatty() else screen.plain
 
     def listener(name: str, state: State) -> None:
@@ -170,8 +172,8 @@ def mounts_work() -> bool:
 def _say_how_it_went(
     engine: Engine, status: str, folder: Path, outputs: Mapping[str, Path], tracker: Tracker | None
 ) -> None:
-    seconds = max((s.started + s.seconds for s in engine.states.values()), default=0.0)
-    began = min((s.started for s in engine.states.values() if s.started), default=seconds)
+    seconds = max((s.clock + s.seconds for s in engine.states.values()), default=0.0)
+    began = min((s.clock for s in engine.states.values() if s.clock), default=seconds)
     reused = sum(bool(state.reused) for state in engine.states.values())
     told = f", {reused} of {len(engine.states)} steps taken over from earlier runs" if reused else ""
     screen.say(f"{status} in {seconds - began:.1f} s{told}")

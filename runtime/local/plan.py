@@ -7,7 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Planned:
     runs: Path  # the folder of all runs
     code: Path | None = None
     included: tuple[Path, ...] = ()
+    downloads: Mapping[str, Path] = field(default_factory=dict)  # inputs that the step gets a copy of, and from where
     timeout_s: float | None = None
     trial: Callable[[int, Mapping[str, Any]], Planned] | None = None  # of a sweep: one with these values
     image: str = ""  # what identifies the container image it runs in; empty: this machine's own Python
@@ -57,11 +58,17 @@ def plan(graph: Graph, run: Path, *, mount: bool) -> dict[str, Planned]:
 def planned(step: Step, run: Path, folder: Path, places: Mapping[str, Mapping[str, Path]], *, mount: bool) -> Planned:
     """One step's Command, to run in `folder`; `places`: where the outputs of all steps go."""
     inputs = input_texts(step, places)
+    downloads = {
+        n: Path(inputs[n]) for n, m in step.modes.items() if m == "download" and n in inputs and _is_data(step, n)
+    }
+    # The copy keeps the name of what is copied: a step may look at a file's ending.
+    inputs |= {name: str(folder / "inputs" / name / source.name) for name, source in downloads.items()}
     outputs = places[step.id]
     values: dict[tuple[str, ...], str | None] = {("inputs", n): inputs.get(n) for n in step.spec.get("inputs") or {}}
     values |= {("outputs", n): str(p) for n, p in outputs.items()}
     paths = {("inputs", n) for n in inputs if _is_data(step, n)} | {("outputs", n) for n in outputs}
-    read = tuple(sorted({Path(inputs[n]) for n in inputs if _is_data(step, n)})) if mount else ()
+    shared = {Path(inputs[n]) for n in inputs if _is_data(step, n) and n not in downloads}
+    read = tuple(sorted(shared)) if mount else ()
     command = Command(
         argv=distribute.argv(render(str(step.spec["command"]), values, paths), step.spec),
         cwd=folder / "work",
@@ -74,7 +81,8 @@ def planned(step: Step, run: Path, folder: Path, places: Mapping[str, Mapping[st
     code, more = code_folder(step.component), included(step.component)
     log, until = folder / "log.txt", timeout_s(step)
     trial = functools.partial(_trial, step, run, folder, places, mount=mount) if step.sweep is not None else None
-    return Planned(step, command, folder, outputs, inputs, log, run.parent, code, more, until, trial)
+    known = Planned(step, command, folder, outputs, inputs, log, run.parent, code, more, downloads)
+    return replace(known, timeout_s=until, trial=trial)
 
 
 def _trial(  # noqa: PLR0913, PLR0917 - what `planned` takes, and the trial's own

@@ -80,7 +80,7 @@ class Record:
     def __init__(self, graph: Graph, planned: Mapping[str, Planned], folder: Path, machine: Machine) -> None:
         self.graph, self.planned, self.folder = graph, planned, folder
         self._masks = machine.masks
-        self._began = time.time()
+        self._clock = time.monotonic()  # a clock that no one sets
         self._texts: dict[str, tuple[tuple[object, ...], str]] = {}
         self._head = {
             "name": graph.name,
@@ -97,7 +97,7 @@ class Record:
             if machine.mounts
             else "fingerprints",
             "runner": "docker" if machine.docker else "subprocess",
-            "started": _clock(self._began),
+            "started": _shown(time.time()),
         }
 
     def write(self, states: Mapping[str, State], status: str, tracker: Tracker | None) -> None:
@@ -108,7 +108,7 @@ class Record:
             if tracker and not tracker.failed
             else None
         )
-        data = self._head | {"status": status, "written": _clock(time.time()), "mlflow": store}
+        data = self._head | {"status": status, "written": _shown(time.time()), "mlflow": store}
         partial = self.folder / ".run.json.partial"
         head = json.dumps(data, indent=1, ensure_ascii=False).removesuffix("\n}")
         text = self._masks.text(f'{head},\n "steps": [\n{steps}\n ]\n}}\n')
@@ -132,8 +132,8 @@ class Record:
             "needs": sorted(planned.step.needs()),
             "status": state.status,
             "exit_code": state.exit_code,
-            "started": _clock(state.started) if state.started else None,
-            "began_s": round(state.started - self._began, 3) if state.started else None,
+            "started": _shown(state.started) if state.started else None,
+            "began_s": round(state.clock - self._clock, 3) if state.clock else None,
             "seconds": round(state.seconds, 3),
             "why": state.why or None,
             "reused": state.reused or None,
@@ -167,5 +167,5 @@ def link_outputs(
     return linked
 
 
-def _clock(seconds: float) -> str:
+def _shown(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -68,7 +68,8 @@ class Reuse:
         fields = {"command": str(spec["command"]), "outputs": ", ".join(sorted(spec.get("outputs") or {}))}
         for name, text in planned.inputs.items():
             if planned.is_data(name):
-                fields[f"input {name}"] = f"sha256:{self.content(Path(text)).digest}"
+                place = planned.downloads.get(name, Path(text))
+                fields[f"input {name}"] = f"sha256:{self.content(place).digest}"
             else:
                 shown = self.masks.text(text)
                 fields[f"input {name}"] = text if shown == text else f"{shown} sha256:{_hash(text)}"
@@ -127,9 +128,19 @@ class Reuse:
             outputs[port] = path
         return Found(Path(entry["folder"]), outputs), ""
 
+    def cannot(self, planned: Planned) -> str:
+        """Why nothing can be known of what a step depends on; empty when it can."""
+        for name, text in planned.inputs.items():
+            if planned.is_data(name) and planned.folder.is_relative_to(Path(text).resolve()):
+                return f"input {name} holds the run folder, and so changes while it is read"
+        return ""
+
     def remember(self, key: Key, planned: Planned) -> dict[str, Content]:
-        """Note what a completed step made; returns the content of each output."""
-        made = {port: self.content(path) for port, path in planned.outputs.items()}
+        """Note what a completed step made; returns the content of each output, none where one cannot be read."""
+        try:
+            made = {port: self.content(path) for port, path in planned.outputs.items()}
+        except OSError:  # the step has completed all the same; it will run again
+            return {}
         outputs = {
             port: {"path": os.path.relpath(planned.outputs[port], planned.folder), "digest": made[port].digest}
             for port in made

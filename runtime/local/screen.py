@@ -82,7 +82,8 @@ def _table(states: Mapping[str, State], planned: Mapping[str, Planned]) -> Any:
         seconds = time.monotonic() - state.clock if state.status == "running" else state.seconds
         said = f"taken over from {run_of(state)}" if state.reused else state.why
         if state.status == "running":
-            said = vendor.tail(planned[name].log, 1)
+            because = f"runs: {state.because[0]}" if state.because else ""
+            said = vendor.tail(planned[name].log, 1) or because
         clock = f"{seconds:.1f}" if state.started else ""
         table.add_row(name, Text(state.status, style=_COLOURS.get(state.status, "dim")), clock, Text(said, style="dim"))
     return table

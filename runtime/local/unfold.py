@@ -109,9 +109,15 @@ def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: 
         again = component.data.get("is_deterministic") is False
         step = Step(scope.prefix + name, component, doc, given, env, not again, sweep=nodes[name].sweep)
         step.limits = jobs[name].get("limits") or {}
+        step.modes = _modes(component.data.get("inputs") or {}) | _modes(jobs[name].get("inputs") or {})
         steps[scope.prefix + name] = step
     _join(scope, steps)
     problems += _wrong_outputs(scope)
+
+
+def _modes(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """How each input that says so reaches the step."""
+    return {name: str(raw["mode"]) for name, raw in inputs.items() if isinstance(raw, Mapping) and raw.get("mode")}
 
 
 def _types(doc: Document, nodes: Mapping[str, Node]) -> dict[tuple[str, ...], str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from runtime import snapshot, vendor
@@ -18,21 +20,56 @@ _KEPT = ("log.txt", "metrics.jsonl")  # of a step whose outputs are taken over
 def prepare(planned: Planned) -> None:
     """Make the step's folders: its working folder, and each output as AzureML would (a folder; a file's parent).
 
-    What an interrupted run left there is removed. Raises `ToolFailed` where that cannot be done.
+    What an interrupted run left there is removed, but for what a step of ours keeps to go on from (a training's
+    checkpoints). Raises `ToolFailed` where that cannot be done.
     """
     try:
-        clear(planned.folder)
+        with _kept_aside(planned):
+            clear(planned.folder)
         planned.command.cwd.mkdir(parents=True)
         if planned.code is not None:
             _copy_code(planned.code, planned)
         for path in planned.included:
             _include(path, planned.command.cwd / path.name)
+        for name, source in planned.downloads.items():
+            _download(source, Path(planned.inputs[name]))
         for port, path in planned.outputs.items():
             declared = planned.step.spec["outputs"][port] or {}
             folder = path.parent if declared.get("type") == "uri_file" else path
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ToolFailed(f"{planned.folder}: cannot be written ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def _kept_aside(planned: Planned) -> Iterator[None]:
+    """While the block runs, the outputs that outlive a failure are beside the step's folder; then they are back."""
+    if not planned.folder.is_dir() or planned.folder.is_symlink():
+        yield
+        return
+    aside = planned.folder.with_name(f".{planned.folder.name}.kept")
+    for port in _kept_ports(str(planned.step.spec.get("name", ""))):
+        if port in planned.outputs and planned.outputs[port].is_dir() and not (aside / port).exists():
+            aside.mkdir(exist_ok=True)
+            planned.outputs[port].rename(aside / port)
+    yield
+    for folder in sorted(aside.iterdir()) if aside.is_dir() else []:
+        planned.outputs[folder.name].parent.mkdir(parents=True)
+        folder.rename(planned.outputs[folder.name])
+    if aside.is_dir():
+        aside.rmdir()
+
+
+def _kept_ports(name: str) -> list[str]:
+    """The outputs of a component of ours that are written in place, for the next start to go on from."""
+    from runtime import catalog
+    from runtime.component import Output
+
+    for component in catalog.components().values():
+        if name == component.name or name.startswith(f"{component.name}_"):  # tao_train_tf1 is tao_train in its image
+            markers = {port: found.marker for port, found in component.all_ports().items()}
+            return [port for port, marker in markers.items() if isinstance(marker, Output) and marker.kept]
+    return []
 
 
 def clear(folder: Path) -> None:
@@ -59,6 +96,15 @@ def _copy_code(code: Path, planned: Planned) -> None:
                 shutil.copy2(file, target)
     except OSError as error:
         raise ToolFailed(f"code {str(code)!r} cannot be copied ({error.strerror or error})") from error
+
+
+def _download(source: Path, target: Path) -> None:
+    """A copy of an input of the step's own, in `mode: download`: it may write into that, as on AzureML."""
+    target.parent.mkdir(parents=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 def _include(path: Path, target: Path) -> None:
@@ -93,7 +139,8 @@ def _link(path: Path, link: Path) -> None:
 
 def watched_inputs(planned: Planned) -> list[Path]:
     """Inputs that no mount protects and that a fingerprint must watch; one that holds the run folder cannot be."""
-    data = [Path(text) for name, text in planned.inputs.items() if planned.is_data(name)]
+    shared = [n for n in planned.inputs if planned.is_data(n) and n not in planned.downloads]
+    data = [Path(planned.inputs[name]) for name in shared]
     return [p for p in data if p not in planned.command.read_only and not planned.folder.is_relative_to(p)]
 
 

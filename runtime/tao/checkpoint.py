@@ -101,12 +101,12 @@ def check(port: str, file: Path, network: Network, *, trusted: bool, has_key: bo
     """All that speaks against loading a checkpoint file."""
     if file.suffix in (".tlt", ".etlt"):
         return _encrypted(port, file, network, has_key=has_key)
-    if file.suffix == ".hdf5" and network.dialect == "yaml" and not network.image.endswith("tf2"):
+    if file.suffix == ".hdf5" and not network.is_tf1 and not network.image.endswith("tf2"):
         todo = f"{network.name} takes .pth; export the old network to ONNX, or train {network.name} anew"
         return [Problem(port, file, "is a TF1 checkpoint (Keras HDF5), which PyTorch networks cannot load", todo)]
     if file.stat().st_size == 0:
         return [Problem(port, file, "is empty", "copy it again; it was not written to its end")]
-    if not is_pickled(file) or network.dialect == "prototext" or network.image.endswith("tf2"):
+    if not is_pickled(file) or network.is_tf1 or network.image.endswith("tf2"):
         return []
     try:
         names = imported_names(file)
@@ -117,7 +117,7 @@ def check(port: str, file: Path, network: Network, *, trusted: bool, has_key: bo
 
 
 def _encrypted(port: str, file: Path, network: Network, *, has_key: bool) -> list[Problem]:
-    if network.dialect == "prototext":
+    if network.is_tf1:
         todo = "set NGCRUN_TAO_KEY to the key that it was written with"
         return [] if has_key else [Problem(port, file, "is encrypted and there is no key", todo)]
     todo = "take the decrypted .pth (or ONNX) of the same model from NGC, or export it with the TAO that wrote it"

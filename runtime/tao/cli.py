@@ -101,14 +101,15 @@ def _check(words: list[str]) -> int:
     from runtime.tao import spec_text
     from runtime.tao.examine import Asked, examine
 
-    ports = {w.partition("=")[0]: w.partition("=")[2] for w in words if w.partition("=")[0] in _PATHS and "=" in w}
+    ports = {w.partition("=")[0]: w.partition("=")[2] for w in words if w.partition("=")[0] in _PORTS and "=" in w}
     plain = [w for w in words if "=" not in w]
-    keys = [w for w in words if "=" in w and w.partition("=")[0] not in _PATHS]
+    keys = [w for w in words if "=" in w and w.partition("=")[0] not in _PORTS]
     if not 2 <= len(plain) <= 3:
         todo = "ngcrun tao check rtdetr spec.yaml train train.num_epochs=3"
         raise BadInput.of("arguments", shlex.join(plain), "NETWORK and SPEC are needed", todo)
     found = network.find(plain[0])
     action = found.action(plain[2] if len(plain) == 3 else _usual(found, Path(plain[1])))
+    images = ports.pop("images", None)
     paths = {name: Path(value) for name, value in ports.items()}
     missing = [Problem(n, p, "does not exist", "name a path that is there") for n, p in paths.items() if not p.exists()]
     if missing:
@@ -116,6 +117,7 @@ def _check(words: list[str]) -> int:
     asked = Asked(
         found, action, Path(plain[1]), spec_text.parse_overrides(keys), device="any", dataset=paths.get("dataset"),
         records=paths.get("records"), checkpoint=paths.get("checkpoint"), pretrained=paths.get("pretrained"),
+        images=images,
     )  # fmt: skip
     answer = examine(asked, needs=False)
     for one in sorted(answer.findings, key=lambda f: f.warning):
@@ -147,7 +149,7 @@ def _mistakes(found: network.Network, action: network.Action, folder: Path, text
     return sum(not f.warning for f in check_prototext.check(tree, text))
 
 
-_PATHS = ("dataset", "records", "checkpoint", "pretrained")
+_PORTS = ("dataset", "records", "checkpoint", "pretrained", "images")
 
 
 def _migrate(words: list[str]) -> int:

@@ -13,15 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput, Problem
-from runtime.tao import check_prune, check_yaml, checkpoint, finding, machine, schema, spec_paths, spec_text
+from runtime.tao import (
+    check_engine,
+    check_prune,
+    check_yaml,
+    checkpoint,
+    finding,
+    machine,
+    schema,
+    spec_paths,
+    spec_text,
+)
 from runtime.tao.finding import Finding
-from runtime.tao.network import Action, Network, placeholders
+from runtime.tao.network import CHOICES, Action, Network, fill, placeholders
 from runtime.tao.spec_text import Given
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user asks TAO to do. `results` is where TAO will write; `spec` None takes the network's template."""
+    """What a user asks TAO to do.
+
+    `results` is where TAO will write; `spec` None takes the network's template; `images` is a folder below the dataset.
+    """
 
     network: Network
     action: Action
@@ -31,6 +44,9 @@ class Asked:
     records: Path | None = None
     checkpoint: Path | None = None
     pretrained: Path | None = None
+    images: str | None = None
+    calibration: Path | None = None
+    data_type: str | None = None
     results: Path | None = None
     device: str = "gpu"
     trusted: bool = False
@@ -64,10 +80,11 @@ def examine(asked: Asked, environ: Mapping[str, str] = os.environ, *, needs: boo
         paths = answer.given if needs else {p: f"/{p}" for p in placeholders(text)} | answer.given
         given = Given(paths, asked.overrides, asked.has_key)
         answer.text = spec_text.build(asked.network, asked.action, text, given)
+        answer.findings += _misread(asked, answer) if asked.action.argv else ()
         if asked.network.dialect == "yaml":
             _examine_yaml(asked, answer, environ, unbound=set(paths) - set(answer.given))
         else:
-            _examine_prototext(asked, answer, environ)
+            _examine_prototext(asked, answer, environ, unbound=set(paths) - set(answer.given))
     except BadInput as error:
         told = {f.problem.port for f in answer.findings}
         answer.findings += [Finding(p) for p in error.problems if p.value is not None or p.port not in told]
@@ -105,9 +122,62 @@ def _given(asked: Asked, answer: Answer) -> dict[str, str]:
         problems = checkpoint.check(name, file, asked.network, trusted=asked.trusted, has_key=asked.has_key)
         answer.findings += [Finding(problem) for problem in problems]
         given[name] = str(file.absolute())
+    if "checkpoint" in given:
+        given["checkpoint_folder"] = str(Path(given["checkpoint"]).parent)
     if asked.action.name == "retrain" and "checkpoint" in given:
         given.setdefault("pretrained", given["checkpoint"])  # TF1 and some others start a retraining from weights
-    return given
+    return given | _choices(asked, given, answer)
+
+
+def _choices(asked: Asked, given: Mapping[str, str], answer: Answer) -> dict[str, str]:
+    """What an action may be told besides, as it was asked for or by default; an error where it has no use for it."""
+    used = placeholders(" ".join(asked.action.argv))
+    found: dict[str, str] = {}
+    for name in CHOICES:
+        value = getattr(asked, name)
+        if value is None:
+            text = fill(asked.action.defaults.get(name, ""), given)
+            found |= {name: text} if text and "${" not in text else {}
+        elif name not in used:
+            wrong = f"{asked.network.name} {asked.action.name} does not take it"
+            todo = "leave it out; what its spec holds is set with spec_overrides"
+            answer.findings.append(finding.error(name, value, wrong, todo))
+        else:
+            found[name] = str(value)
+    if "images" in found:
+        found["images"] = _images(asked, found["images"], answer)
+    if asked.calibration is not None and "calibration" in found:
+        found["calibration"] = _calibration(asked.network, asked.calibration, answer)
+    return found
+
+
+def _images(asked: Asked, value: str, answer: Answer) -> str:
+    """The folder of images to predict on: one that TAO would find missing, or empty, after minutes."""
+    folder = (asked.dataset or Path()).absolute() / value
+    if not folder.is_dir() or not any(folder.iterdir()):
+        wrong = "is no folder with images" if asked.images is None else f"is no folder with images in {asked.dataset}"
+        answer.findings.append(finding.error("images", value, wrong, "name one below the dataset: images=FOLDER"))
+    return str(folder)
+
+
+def _calibration(network: Network, given: Path, answer: Answer) -> str:
+    """The file in the folder that tao_calibration_tensorfile wrote, or the file itself."""
+    globs = network.actions["calibration_tensorfile"].writes
+    files = [given] if given.is_file() else [path for glob in globs for path in sorted(given.glob(glob))]
+    if not files:
+        todo = "name what tao_calibration_tensorfile wrote"
+        answer.findings.append(finding.error("calibration", given, f"holds no {', '.join(globs)}", todo))
+    return str((files or [given])[0].absolute())
+
+
+def _misread(asked: Asked, answer: Answer) -> Iterator[Finding]:
+    """TF1's entrypoint runs a line of bash without quotes. Source: tao_tensorflow1_backend, cv/common/entrypoint."""
+    told: set[str] = set()  # what follows from another path is told with it
+    for name, value in answer.given.items():
+        if re.search(r"[^\w./,:=+@%-]", value) and not any(value.startswith(other) for other in told):
+            told.add(value)
+            todo = "name a path of letters, digits and ._-"
+            yield finding.error(name, value, "holds a character that TF1's bash would misread", todo)
 
 
 def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbound: set[str]) -> None:
@@ -121,10 +191,8 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
         answer.values = check_yaml.merge(schema.defaults(tree), spec.values)
     else:
         answer.values = spec.values
-    made_up = {f"/{name}" for name in unbound}
-    for found in spec_paths.check(answer.values, section, folders, spec.where):
-        if not any(str(found.problem.value).startswith(prefix) for prefix in made_up):
-            answer.findings.append(found)
+    looked_at = spec_paths.without(answer.values, asked.network.inner_paths)
+    answer.findings += _real(spec_paths.check(looked_at, section, folders, spec.where), answer, unbound)
     answer.findings += _rules(answer.values, section)
     answer.findings += _teacher(asked, answer.values)
     if section == "prune":
@@ -134,14 +202,20 @@ def _examine_yaml(asked: Asked, answer: Answer, environ: Mapping[str, str], unbo
     answer.findings += machine.check(answer.values, section, asked.device, asked.results)
 
 
+def _real(found: list[Finding], answer: Answer, unbound: set[str]) -> list[Finding]:
+    """The findings without those about a path that stands for something that is not given, or for the results."""
+    made_up = (*(f"/{name}" for name in unbound), answer.given.get("results", "/results"))
+    return [one for one in found if not str(one.problem.value).startswith(made_up)]
+
+
 def _absolute(network: Network, text: str, values: Mapping[str, Any], folders: tuple[Path, ...]) -> str:
     """The spec with absolute paths: TAO runs in another folder than the user."""
-    for key, place in spec_paths.relative(values, folders).items():
+    for key, place in spec_paths.relative(spec_paths.without(values, network.inner_paths), folders).items():
         text = spec_text.put(network, text, key, place)
     return text
 
 
-def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str]) -> None:
+def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str], unbound: set[str]) -> None:
     from runtime.tao import check_prototext, prototext
 
     prototext.to_dict(answer.text)  # what cannot be read at all is told once
@@ -153,15 +227,11 @@ def _examine_prototext(asked: Asked, answer: Answer, environ: Mapping[str, str])
     folders = (Path.cwd(), *([asked.spec.absolute().parent] if asked.spec else []))
     answer.text = _absolute(asked.network, answer.text, prototext.to_dict(answer.text, tree), folders)
     answer.values = prototext.to_dict(answer.text, tree)
-    # TF1's entrypoint runs a line of bash without quotes. Source: tao_tensorflow1_backend, cv/common/entrypoint.
-    for name, value in answer.given.items():
-        if name == "records" and asked.records is None:
-            continue  # it is the dataset, which is told
-        if re.search(r"[^\w./,:=+@%-]", value):
-            todo = "name a path of letters, digits and ._-"
-            answer.findings.append(finding.error(name, value, "holds a character that TF1's bash would misread", todo))
-    answer.findings += spec_paths.check(answer.values, asked.action.name, folders, ".".join)
-    answer.findings += _dataset(asked, asked.action.name, answer.values)
+    answer.findings += _real(spec_paths.check(answer.values, asked.action.name, folders, ".".join), answer, unbound)
+    if asked.action.name == "gen_trt_engine":
+        answer.findings += check_engine.check(answer.values, answer.given)
+    if "dataset" not in unbound:
+        answer.findings += _dataset(asked, asked.action.name, answer.values)
     answer.findings += machine.check(answer.values, asked.action.name, asked.device, asked.results)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from runtime.component import Input, Output, component
+from runtime.component import Input, Output, Param, component
 from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.tao.ports import TaoPorts
@@ -18,6 +18,13 @@ class Ports(TaoPorts):
     """Build a TensorRT engine from an exported TAO network, for the GPU that this runs on."""
 
     checkpoint: Annotated[Path, Input("The ONNX model: what tao_export wrote, or the file")]
+    calibration: Annotated[
+        Path | None, Input("DetectNet_v2: what tao_calibration_tensorfile wrote, for INT8; else the dataset's images")
+    ] = None
+    data_type: Annotated[
+        str | None,
+        Param("DetectNet_v2: precision, else fp16; others name it in their spec", choices=("fp32", "fp16", "int8")),
+    ] = None
     engine: Annotated[Path, Output("The TensorRT engine and model.json")]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from runtime.component import Output, component
+from runtime.component import Output, Param, component
 from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.tao.ports import MODEL, TaoPorts
@@ -18,6 +18,9 @@ class Ports(TaoPorts):
     """Let a trained TAO network predict, with a preview of the predictions."""
 
     checkpoint: Annotated[Path, MODEL]
+    images: Annotated[
+        str | None, Param("Folder of images below the dataset, where the network takes a flag; else its file's own")
+    ] = None
     predictions: Annotated[Path, Output("Predictions as TAO writes them, and preview.png")]
 
 

@@ -58,7 +58,7 @@ def begin(network: Network, action: Action, environ: Mapping[str, str] = os.envi
     elif network.name not in tasks(folder).get(group, {}):
         todo = "leave out --via launcher"
         problems.insert(0, Problem("network", network.name, f"the launcher has no `tao {group}` task for it", todo))
-    if network.dialect == "prototext" and environ.get(KEY_VARIABLE):
+    if network.is_tf1 and environ.get(KEY_VARIABLE):
         todo = "leave out --via launcher: it can take the key of a TF1 network on its command line only"
         problems.append(Problem("--via", VALUE, "would show the key to every user of this machine", todo))
     if problems:

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from runtime import vendor
 from runtime.command import Command
 from runtime.errors import BadInput, MissingOutput, OutputsElsewhere, ToolFailed
 from runtime.metrics import Metrics
-from runtime.tao import checkpoint, finding, gpu, launcher, network, program, spec_paths, spec_text, state
+from runtime.tao import checkpoint, finding, gpu, launcher, network, overlay, program, spec_paths, spec_text, state
 from runtime.tao.console import Console
 from runtime.tao.examine import Answer, Asked, examine
 from runtime.tao.failures import explain
@@ -110,6 +110,7 @@ def _prepare(action_name: str, ports: Any, results: Path, kept: Path | None) -> 
         records=getattr(ports, "records", None),
         checkpoint=getattr(ports, "checkpoint", None),
         pretrained=getattr(ports, "pretrained", None),
+        **{name: getattr(ports, name, None) for name in network.CHOICES},
         results=results,
         device=ports.device,
         trusted=ports.trust_checkpoint,
@@ -147,15 +148,19 @@ def _startable(asked: Asked) -> Iterator[finding.Finding]:
 def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
     name = "spec.yaml" if job.network.dialect == "yaml" else "spec.txt"
     spec = job.results / name
-    spec.write_bytes(job.answer.text.encode())
-    run = Run(
-        job.network, job.action, spec, job.results, job.answer.given, job.asked.device,
-        load_objects=resumed is not None or _loads_objects(job.answer), has_key=job.asked.has_key,
-    )  # fmt: skip
-    found = program.find(job.network, job.action, device=job.asked.device)
-    command = program.command(run, found, os.environ)
-    with launcher.prepared(job.results, _mounts(job, command)) if found.launched else contextlib.nullcontext():
-        followed, status = _follow(job, command, metrics, skip=resumed is not None)
+    used = overlay.is_used(job.action, job.answer.text)
+    with _overlay(job) if used else contextlib.nullcontext(job.answer.given) as given:
+        spec.write_bytes(network.fill(job.answer.text, given).encode())
+        run = Run(
+            job.network, job.action, spec, job.results, given, job.asked.device,
+            load_objects=resumed is not None or _loads_objects(job.answer), has_key=job.asked.has_key,
+        )  # fmt: skip
+        found = program.find(job.network, job.action, device=job.asked.device)
+        command = program.command(run, found, os.environ)
+        with (
+            launcher.prepared(job.results, _mounts(job, command, given)) if found.launched else contextlib.nullcontext()
+        ):
+            followed, status = _follow(job, command, metrics, skip=resumed is not None)
     # On several nodes TAO rewrites the file that it was given. Ours will stand elsewhere than where TAO wrote, and the
     # same run gives the same bytes: as a spec it can be given again.
     spec.write_bytes(_spec_of(job).encode())
@@ -165,20 +170,26 @@ def _run(job: Job, metrics: Metrics, resumed: Path | None) -> Followed:
     return followed
 
 
+def _overlay(job: Job) -> contextlib.AbstractContextManager[Mapping[str, str]]:
+    return overlay.made(job.network, job.answer.given, job.asked.checkpoint, job.results)
+
+
 def _loads_objects(answer: Answer) -> bool:
     """Whether TAO is given a file to unpickle; examine has looked at it. Else torch's safe loader stays on."""
     return any(checkpoint.is_pickled(Path(answer.given[n])) for n in ("checkpoint", "pretrained") if n in answer.given)
 
 
-def _mounts(job: Job, command: Command) -> dict[str, Any]:
+def _mounts(job: Job, command: Command, given: Mapping[str, str]) -> dict[str, Any]:
     named = (Path(value) for _, value in spec_paths.path_values(job.answer.values))
-    paths = [job.results, *(path for path in (*named, *_read(job)) if path.is_absolute() and path.exists())]
+    made = [Path(given[overlay.NAME])] if overlay.NAME in given else []
+    paths = [job.results, *made, *(path for path in (*named, *_read(job)) if path.is_absolute() and path.exists())]
     return launcher.mounts(paths, command.env, os.environ, f"{os.getuid()}:{os.getgid()}")
 
 
 def _read(job: Job) -> list[Path]:
     """What is read and never written."""
-    paths = (job.asked.dataset, job.asked.records, job.asked.checkpoint, job.asked.pretrained, *job.inputs)
+    asked = job.asked
+    paths = (asked.dataset, asked.records, asked.checkpoint, asked.pretrained, asked.calibration, *job.inputs)
     return [path.absolute() for path in paths if path is not None]
 
 

@@ -90,14 +90,14 @@ def command(run: Run, program: Program, environ: Mapping[str, str]) -> Command:
     if program.launched:
         return launcher.command(program.argv, words, run.results, variables)
     argv = (*program.argv, *words)
-    if run.network.dialect == "prototext" and run.has_key:
+    if run.action.argv and run.has_key:
         argv = (sys.executable, "-I", "-S", str(KEY_LAUNCH), *argv)
     return Command(argv, run.results, variables, program.path)
 
 
 def arguments(run: Run) -> list[str]:
     """What follows the action. The spec is an absolute path: TAO looks for a bare name inside its own package."""
-    if run.network.dialect == "yaml":
+    if not run.action.argv:
         return ["-e", str(run.spec.absolute())]
     given = {**run.given, "spec": str(run.spec.absolute()), "results": str(run.results)}
     if run.has_key:

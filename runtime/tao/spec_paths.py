@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,18 @@ def path_values(values: Any, key: Key = ()) -> Iterator[tuple[Key, str]]:
             yield from path_values(inner, (*key, str(index)))
     elif isinstance(values, str) and values and not is_open(values) and _is_path(key, values):
         yield key, values
+
+
+def without(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """The values less some, each named with its sections: `dataset.val.names`."""
+    left = dict(values)
+    for key in keys:
+        first, _, rest = key.partition(".")
+        if not rest:
+            left.pop(first, None)
+        elif isinstance(left.get(first), Mapping):
+            left[first] = without(left[first], [rest])
+    return left
 
 
 def _is_path(key: Key, value: str) -> bool:

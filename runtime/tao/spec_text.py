@@ -78,6 +78,8 @@ def _parse(word: str) -> tuple[str, Any]:
 
 def template(network: Network, action: Action) -> str:
     """The template that a run without a spec starts from; raises `BadInput` when the network has none."""
+    if action.argv and "${spec}" not in action.argv:  # TF1's prune is told all by its flags
+        return "{}\n" if network.dialect == "yaml" else ""
     text = action.spec or network.spec
     if not text:
         todo = f"give spec=FILE; `ngcrun tao spec {network.name} {action.name}` prints one with TAO's defaults"
@@ -99,9 +101,10 @@ def build(network: Network, action: Action, text: str, given: Given) -> str:
         if not placeholders(str(value)) <= set(given.paths):
             continue
         text = put(text, key, fill(value, given.paths) if isinstance(value, str) else value)
-    if network.dialect == "yaml" and "results" in given.paths and "results_dir" not in action.set:
+    hydra = network.dialect == "yaml" and not action.argv  # a program with flags may not know these keys
+    if hydra and "results" in given.paths and "results_dir" not in action.set:
         text = put(text, "results_dir", given.paths["results"])
-    if network.dialect == "yaml" and given.has_key:
+    if hydra and given.has_key:
         text = put(text, "encryption_key", KEY_REFERENCE)
     for key, value in given.overrides:
         text = put(text, key, value)
@@ -110,7 +113,7 @@ def build(network: Network, action: Action, text: str, given: Given) -> str:
 
 def _fill_all(network: Network, action: Action, text: str, given: Given) -> str:
     filled = fill(text, given.paths)
-    left = sorted(placeholders(_without_comments(filled)) - {"spec", "key"})
+    left = sorted(placeholders(_without_comments(filled)) - {"spec", "key", "overlay"})
     if left:
         todo = f"give {left[0]}=PATH, or put a path in its place"
         name = f"{network.name} {action.name}"

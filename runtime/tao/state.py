@@ -74,12 +74,12 @@ def restore(state: Path, results: Path, network: Network, action: str) -> Path |
     whole = [file for file in files if is_whole(file)]
     if not whole:
         return None
-    kept: list[Path] = [whole[-1]] if network.dialect == "yaml" else whole
+    kept: list[Path] = whole if network.is_tf1 else [whole[-1]]
     for file in kept:
         target = results / file.relative_to(state)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, target)
-    if network.dialect == "yaml" and network.latest and "*" not in network.latest:
+    if not network.is_tf1 and network.latest and "*" not in network.latest:
         link = results / kept[-1].relative_to(state).parent / network.latest
         link.unlink(missing_ok=True)
         link.symlink_to(kept[-1].name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 GOLDEN = "golden.json"
 GOLDEN_ROWS = 256
+MADE_UP_VALUES = 2**22  # of one tensor, in all made-up rows
 WARMUP = "warmup"  # Triton looks for a warm-up's files there. Source: model_config.proto, ModelWarmup.Input
 TEMPLATE = Path(__file__).parent / "python_backend" / "model.py"
 
@@ -143,7 +145,9 @@ def concatenated(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]
 def _made_up(tensor: Tensor, batched: bool, seed: int) -> NDArray[Any]:
     import numpy as np
 
-    shape = ([GOLDEN_ROWS] if batched else []) + [1 if d == -1 else d for d in tensor.dims]
+    one = [1 if d == -1 else d for d in tensor.dims]
+    rows = max(2, min(GOLDEN_ROWS, MADE_UP_VALUES // math.prod(one)))  # an image of a detector has a million values
+    shape = ([rows] if batched else []) + one
     kind = np.dtype(TYPES[tensor.dtype].numpy)
     numbers = np.random.default_rng(seed).normal(size=shape)
     if kind.kind == "O":

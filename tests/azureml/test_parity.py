@@ -15,7 +15,7 @@ from runtime.local import graph as graph_module
 from runtime.local.expression import render
 from runtime.local.graph import DATA_TYPES, FromStep, Step
 from runtime.local.plan import Planned, plan
-from tests.azureml.support import ROOT, Checkout
+from tests.azureml.support import REGISTRY, ROOT, Checkout
 from tests.e2e.tao_support import kitti
 from tests.fakes.azure import WORKSPACE, Azure
 from tests.fakes.azure.rules import component_id, spec_of
@@ -151,14 +151,16 @@ def _through(bound: dict[str, Any], outer: dict[str, Any], spec: dict[str, Any],
 
 
 def test_there_are_pipelines_to_compare() -> None:
-    assert {"taxi_fare.yaml", "xgboost_hpo.yaml", "xgboost_sweep.yaml"} <= {p.name for p in PIPELINES}
-    assert {"tao_digits.yaml", "faces_coco.yaml", "detectnet_v2.yaml"} <= {p.name for p in PIPELINES}
+    assert {p.stem for p in PIPELINES} == {
+        "taxi_fare", "tao_digits", "faces_coco", "detectnet_v2", "detectnet_v2_dataset", "facenet", "bodypose", "xgboost_hpo",
+        "xgboost_sweep",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda p: p.name)
 def test_what_runs_here_is_what_is_sent(path: Path, checkout: Checkout, tmp_path: Path) -> None:
     name = f"parity_{path.stem}"
-    given = {"dataset": str(kitti(tmp_path / "kitti"))} if path.stem == "detectnet_v2" else {}
+    given = {"dataset": str(kitti(tmp_path / "kitti"))} if path.stem == "detectnet_v2_dataset" else {}
     words = [f"{key}={value}" for key, value in given.items()]
     done = checkout.ngcrun("submit", f"component_specs/pipelines/{path.name}", "--name", name, *words)
     assert done.returncode == 0, done.stderr
@@ -169,3 +171,19 @@ def test_what_runs_here_is_what_is_sent(path: Path, checkout: Checkout, tmp_path
     for step_name, step in graph.steps.items():
         local, remote = here(step, planned[step_name]), there(checkout.azure, sent, step_name)
         assert {k: (local[k], remote[k]) for k in local if local[k] != remote[k]} == {}, step_name
+
+
+def test_the_pipeline_components_are_published_after_all_that_they_are_made_of(checkout: Checkout) -> None:
+    for name in ("runtime", "pyproject.toml", "README.md", "LICENSE"):  # what the package in the images is built from
+        (checkout.root / name).symlink_to(ROOT / name)
+    names = sorted(p.stem for p in (ROOT / "component_specs" / "pipelines").glob("*_pipeline.yaml"))
+    assert names == ["rapids_taxi_fare_pipeline", "tao_bpnet_pipeline", "tao_detectnet_v2_pipeline"]
+    done = checkout.ngcrun("publish", *names, "--to", f"registry:{REGISTRY}")
+    assert done.returncode == 0, done.stderr
+    scope = f"registries/{REGISTRY}"
+    order = [name for at, kind, name, _ in checkout.azure.state.created if (at, kind) == (scope, "components")]
+    for name in names:
+        text = (ROOT / "component_specs" / "pipelines" / f"{name}.yaml").read_text(encoding="utf-8")
+        parts = set(re.findall(r"component: \S+/(\w+)\.yaml", text))
+        assert len(parts) >= 6
+        assert max(map(order.index, parts)) < order.index(name)

@@ -140,7 +140,7 @@ def test_the_pipeline_goes_from_a_manifest_to_coco(tmp_path):
     argv = [sys.executable, "-m", "runtime", "pipeline", str(file), "--no-mlflow", "size=368x208"]
     done = subprocess.run(argv, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    (run_folder,) = (tmp_path / "runs").iterdir()
+    (run_folder,) = (tmp_path / "runs").glob("faces_coco-*")
     coco = json.loads((run_folder / "outputs" / "coco" / "annotations.json").read_text())
     assert [(i["width"], i["height"]) for i in coco["images"]] == [(368, 208)]
     assert [box["bbox"] for box in coco["annotations"]] == [[122.19, 44.37, 142.31, 73.5]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -161,6 +162,35 @@ def test_not_even_root_can_mount_an_input_anew(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "trips").iterdir()) == ["a.csv"]
     (log,) = tmp_path.glob("runs/*/steps/a/log.txt")
     assert "permission denied" in log.read_text().lower() or "must be superuser" in log.read_text()
+
+
+@pytest.mark.skipif(not mounts_work(), reason="this machine allows no mount namespaces")
+def test_a_step_can_itself_start_a_program_with_read_only_inputs(tmp_path: Path) -> None:
+    launch = f"{sys.executable} -I -S {ROOT}/runtime/launch.py $$ '${{{{inputs.data}}}}' -- "
+    inner = (
+        "bash -c 'touch ${{inputs.data}}/mine; mount -o remount,rw,bind ${{inputs.data}}; touch ${{inputs.data}}/mine'"
+    )
+    write_into_input(tmp_path)
+    command = f"{launch}{inner}; echo x > '${{{{outputs.out}}}}/x'"
+    write_component(tmp_path, command=command, inputs={"data": {"type": "uri_folder"}})
+    done = ngcrun(tmp_path, "pipeline", "pipe.yaml", "--no-mlflow")
+    assert done.returncode == 0, done.stderr
+    (log,) = tmp_path.glob("runs/*/steps/a/log.txt")
+    assert log.read_text().count("Read-only file system") == 2
+    assert sorted(p.name for p in (tmp_path / "trips").iterdir()) == ["a.csv"]
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="taking rights away takes setpriv of util-linux")
+def test_where_mounts_are_forbidden_a_program_starts_all_the_same(tmp_path: Path) -> None:
+    # No user namespaces and no right to mount, as a job's container on AzureML has it.
+    script = (
+        f"echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-sys_admin "
+        f"bash -c '{sys.executable} -I -S {ROOT}/runtime/launch.py $$ {tmp_path} -- echo started; true'"
+    )
+    done = subprocess.run(["unshare", "-U", "-r", "bash", "-c", script], capture_output=True, text=True, check=False)
+    if "Read-only" in done.stderr or "denied" in done.stderr:
+        pytest.skip("this machine does not let a test forbid it")
+    assert done.stdout == "started\n", done.stderr
 
 
 def test_without_mounts_a_changed_input_fails_the_step(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,23 @@ def test_a_command_job_runs_alone(tmp_path: Path) -> None:
     assert text_of(record, "job") == "taxi\nhello\n"
     (run_folder,) = tmp_path.glob("runs/job-*")
     assert (run_folder / "outputs" / "out" / "text").is_file()
+
+
+def test_a_downloaded_input_is_the_steps_own_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("1\n")
+    command = "echo 2 >> ${{inputs.data}}/a.csv; cat ${{inputs.data}}/a.csv ${{inputs.file}} > ${{outputs.out}}/text; ls ${{inputs.file}}"
+    write_component(tmp_path, command=command, inputs={"data": {"type": "uri_folder"}, "file": {"type": "uri_file"}})
+    given = {"data": {"type": "uri_folder", "path": "./data", "mode": "download"},
+             "file": {"type": "uri_file", "path": "./data/a.csv", "mode": "download"}}  # fmt: skip
+    path = write_pipeline(tmp_path, {"a": {"inputs": given, "identity": {"type": "managed"}}})
+    record = run(path, cache=True)
+    assert text_of(record, "a") == "1\n2\n1\n"
+    assert log_of(record, "a").endswith("/a.csv\n")
+    assert (tmp_path / "data" / "a.csv").read_text() == "1\n"
+    assert "note: `identity` has no meaning here" in capsys.readouterr().out
+    run_file(path, {}, Options(mlflow=False, runs=tmp_path / "runs"))
+    assert "1 of 1 steps taken over" in capsys.readouterr().out
 
 
 def test_a_fault_in_a_command_job_is_told_at_its_own_line(tmp_path: Path) -> None:
@@ -180,6 +198,15 @@ def test_a_rank_that_fails_ends_the_others(tmp_path: Path) -> None:
     (step,) = record["steps"]
     assert (step["status"], step["exit_code"], step["why"]) == ("failed", 7, "[rank 1] broken")
     assert step["seconds"] < 20
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun on this machine; apt-get install openmpi-bin")
+def test_mpi_processes_are_started_by_mpirun(tmp_path: Path) -> None:
+    command = "echo $OMPI_COMM_WORLD_SIZE > ${{outputs.out}}/$OMPI_COMM_WORLD_RANK"
+    write_component(tmp_path, command=command, distribution={"type": "mpi", "process_count_per_instance": 3})
+    record = run(write_pipeline(tmp_path, {"a": {}}))
+    out = Path(record["steps"][0]["outputs"]["out"])
+    assert [(out / str(rank)).read_text() for rank in range(3)] == ["3\n"] * 3
 
 
 def test_a_step_that_takes_longer_than_its_limit_is_ended(tmp_path: Path) -> None:

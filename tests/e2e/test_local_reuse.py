@@ -150,6 +150,20 @@ def test_force_rerun_in_the_pipeline_runs_everything(tmp_path: Path) -> None:
     assert starts(tmp_path) == (2, 2)
 
 
+def test_an_input_that_holds_the_runs_is_never_taken_over(tmp_path: Path) -> None:
+    write_component(
+        tmp_path, inputs={"data": {"type": "uri_folder"}}, command="cat ${{inputs.data}}/a > ${{outputs.out}}/x"
+    )
+    (tmp_path / "a").write_text("1")
+    path = write_pipeline(tmp_path, {"s": {"inputs": {"data": {"type": "uri_folder", "path": "."}}}})
+    for _ in range(2):
+        step = run_file(path, {}, Options(mlflow=False, runs=tmp_path / "runs"))
+        assert step == 0
+    record = max(tmp_path.glob("runs/*/run.json"), key=lambda p: p.stat().st_mtime_ns)
+    (step,) = json.loads(record.read_text())["steps"]
+    assert step["because"] == ["input data holds the run folder, and so changes while it is read"]
+
+
 def test_code_counts_by_what_is_uploaded(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / ".amlignore").write_text("*.log\n")
@@ -228,7 +242,9 @@ def test_killed_at_two_hundred_moments_it_ends_with_the_same_bytes(tmp_path: Pat
     for before, name in zip("abc", "bcd", strict=True):
         jobs[name] = {"inputs": {"data": A.replace(".a.", f".{before}.")}}
     path = write_pipeline(tmp_path, jobs)
+    began = time.monotonic()
     run_file(path, {}, Options(mlflow=False, runs=tmp_path / "calm"))
+    whole_s = time.monotonic() - began
     (calm,) = (tmp_path / "calm").glob("pipe-*")
     wanted = tree(calm)
     fork = multiprocessing.get_context("fork")
@@ -238,7 +254,7 @@ def test_killed_at_two_hundred_moments_it_ends_with_the_same_bytes(tmp_path: Pat
     while killed < 200:
         process = fork.Process(target=engine_once, args=(path, resume))
         process.start()
-        process.join(dice.uniform(0.0, 0.35))
+        process.join(dice.uniform(0.0, min(whole_s, 0.4)))
         if process.is_alive():
             assert process.pid
             os.kill(process.pid, signal.SIGKILL)
@@ -246,7 +262,7 @@ def test_killed_at_two_hundred_moments_it_ends_with_the_same_bytes(tmp_path: Pat
             killed += 1
         if process.exitcode == 0:
             completed += 1
-            run = resume or max((tmp_path / "runs").glob("pipe-*"), key=lambda p: (p / "run.json").stat().st_mtime_ns)
+            run = resume or max((tmp_path / "runs").glob("pipe-*/run.json"), key=lambda p: p.stat().st_mtime_ns).parent
             assert tree(run) == wanted
             shutil.rmtree(tmp_path / "runs")  # from the beginning again
             resume = None
@@ -254,8 +270,7 @@ def test_killed_at_two_hundred_moments_it_ends_with_the_same_bytes(tmp_path: Pat
         assert process.exitcode == -signal.SIGKILL
         left = sorted(p.parent for p in (tmp_path / "runs").glob("pipe-*/run.json"))
         resume = dice.choice([None, *left])
-    assert completed >= 5, completed
-    time.sleep(0)
+    assert completed >= 2, completed
 
 
 def test_the_content_of_a_folder_is_its_names_and_bytes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from runtime.local.pipeline import Options, run_file
 from tests.fakes.pipelines import write_component, write_pipeline
 from tests.fakes.processes import wait_until_gone
 
@@ -108,6 +109,21 @@ def test_a_daemon_that_a_step_leaves_behind_is_ended(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - began < 60
     assert wait_until_gone(int((tmp_path / "pid").read_text()), 5)
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
+def test_a_clock_that_jumps_changes_no_duration_and_no_decision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    write_component(tmp_path, command="sleep 0.2; echo x > ${{outputs.out}}/x")
+    path = write_pipeline(tmp_path, {"a": {}, "b": {"inputs": {"text": "b"}}})
+    real, began = time.time, time.monotonic()
+    monkeypatch.setattr(time, "time", lambda: real() + (jump_s if time.monotonic() > began + 0.15 else 0.0))
+    assert run_file(path, {}, Options(mlflow=False, runs=tmp_path / "runs", jobs=1)) == 0
+    first = record_of(tmp_path)["steps"]
+    assert all(0 <= step["began_s"] < 60 and 0.2 <= step["seconds"] < 60 for step in first)
+    assert run_file(path, {}, Options(mlflow=False, runs=tmp_path / "runs", jobs=1)) == 0
+    assert all(step["reused"] for step in record_of(tmp_path)["steps"])
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

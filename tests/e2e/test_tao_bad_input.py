@@ -206,6 +206,13 @@ CASES = {
     # out of range is a warning, and TAO goes on
     "out_of_range": case("train", [], 0, spec_overrides=f"{SMALL} train.optim.lr=-5", warned=["warning: train.optim.lr (line 31)=-5: is below TAO's minimum 0; give 0 or more"]),
     "none_of_the_options": case("train", [], 0, spec_overrides=f"{SMALL} train.optim.optim=lion", warned=["warning: train.optim.optim (line 30)='lion': is none of TAO's options; options: adamw, adam, sgd"]),
+    # what only some actions can be told
+    "images_where_there_are_none": case("inference", "tao_inference: images='nowhere': is no folder with images in <d>/kitti; name one below the dataset: images=FOLDER", **TF1, checkpoint="{}/model.hdf5", images="nowhere", prepare=write("model.hdf5", "x")),
+    "images_that_the_spec_names": case("inference", "tao_inference: images='test': classification_pyt inference does not take it; leave it out; what its spec holds is set with spec_overrides", **MODEL, images="test", prepare=write("model.pth", checkpoint_bytes("classification_pyt", "a", 0))),
+    "data_type_that_the_spec_names": case("gen_trt_engine", "tao_gen_trt_engine: data_type='int8': classification_pyt gen_trt_engine does not take it; leave it out; what its spec holds is set with spec_overrides", checkpoint="{}/model.onnx", data_type="int8", prepare=write("model.onnx", "x")),
+    "calibration_without_tensors": case("gen_trt_engine", "tao_gen_trt_engine: calibration='<d>/kitti/train': holds no calibration.tensor; name what tao_calibration_tensorfile wrote", **TF1, checkpoint="{}/model.onnx", data_type="int8", calibration="{}/kitti/train", prepare=write("model.onnx", "x")),
+    "quantization_aware_model_at_fp16": case("gen_trt_engine", "tao_gen_trt_engine: data_type='fp16': is not what a model that was trained quantization-aware (training_config.enable_qat) can be built at; add data_type=int8", **TF1 | {"spec_overrides": "training_config.enable_qat=true"}, checkpoint="{}/model.onnx", prepare=write("model.onnx", "x")),
+    "quantization_aware_model_without_its_scales": case("gen_trt_engine", "tao_gen_trt_engine: checkpoint='<d>/model.onnx': has no calibration.json beside it, the scales of a model that was trained quantization-aware; give what tao_export wrote of that model, or set training_config.enable_qat=false to calibrate it", **TF1 | {"spec_overrides": "training_config.enable_qat=true"}, checkpoint="{}/model.onnx", data_type="int8", prepare=write("model.onnx", "x")),
     # TF1's specs
     "tf1_unknown_field": case("train", "tao_train: training_config.nun_epochs='80': line 104:3: 'nun_epochs' is not a key of TrainingConfig; did you mean 'num_epochs'? known: batch_size_per_gpu, checkpoint_interval, cost_scaling, enable_qat, learning_rate, num_epochs, optimizer, regularizer, visualizer", **TF1, spec="{}/spec.txt", prepare=tf1_spec("num_epochs: 80", "nun_epochs: 80")),
     "tf1_wrong_type": case("train", "tao_train: training_config.num_epochs='eighty': line 104:15: is a string; TAO wants a whole number (uint32); remove the quotes, or give another value", **TF1, spec="{}/spec.txt", prepare=tf1_spec("num_epochs: 80", 'num_epochs: "eighty"')),
@@ -273,7 +280,7 @@ CASES = {
     "tf1_no_model": case("train", "tao_train: detectnet_v2 train: TAO said that it finished, but wrote no train/weights/model.hdf5; log: <d>/out.log", 4, **TF1, env={"FAKE_TAO_SILENT": "1"}),
 }  # fmt: skip
 
-KNOWN = ("bin", "data", "kitti", "coco", "masks", "model.pth", "models", "state", "spec.yaml", "spec.txt", "model.hdf5",
+KNOWN = ("model.onnx", "bin", "data", "kitti", "coco", "masks", "model.pth", "models", "state", "spec.yaml", "spec.txt", "model.hdf5",
          "model.tlt", "a.tlt", "a.etlt", "a.hdf5", "a.txt", "empty", "my data")  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from runtime.tracking import new_client
 from tests.e2e.test_local_engine import ROOT, ngcrun
 
 PIPELINE = ROOT / "component_specs" / "pipelines" / "taxi_fare.yaml"
-STEPS = {"prepare", "transform", "train", "predict", "score", "package", "verify"}
+STEPS = {f"fare.{name}" for name in ("prepare", "transform", "train", "predict", "score", "package", "verify")}
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +46,21 @@ def test_every_step_completed_and_said_nothing_alarming(run: Path) -> None:
 def test_predict_and_package_began_while_the_other_had_not_ended(run: Path) -> None:
     steps = {step["name"]: step for step in record(run)["steps"]}
     ends = {name: step["began_s"] + step["seconds"] for name, step in steps.items()}
-    assert steps["package"]["began_s"] < ends["predict"]
-    assert steps["predict"]["began_s"] < ends["package"]
+    assert steps["fare.package"]["began_s"] < ends["fare.predict"]
+    assert steps["fare.predict"]["began_s"] < ends["fare.package"]
 
 
 def test_the_model_is_good_and_the_held_out_part_is_scored_the_same_twice(folder: Path) -> None:
     runs = mlflow_runs(folder)
-    assert runs["score"].data.metrics["r2"] > 0.9
-    assert runs["score"].data.metrics["rmse"] == pytest.approx(runs["train"].data.metrics["rmse"], rel=1e-5)
-    assert runs["score"].data.metrics["rows_scored"] == runs["transform"].data.metrics["rows_test"]
+    assert runs["fare.score"].data.metrics["r2"] > 0.9
+    assert runs["fare.score"].data.metrics["rmse"] == pytest.approx(runs["fare.train"].data.metrics["rmse"], rel=1e-5)
+    assert runs["fare.score"].data.metrics["rows_scored"] == runs["fare.transform"].data.metrics["rows_test"]
 
 
 def test_no_row_is_lost_without_a_reason(folder: Path) -> None:
     runs = mlflow_runs(folder)
-    assert runs["prepare"].data.metrics["rows_read"] == 370_000
-    for name in ("prepare", "transform"):
+    assert runs["fare.prepare"].data.metrics["rows_read"] == 370_000
+    for name in ("fare.prepare", "fare.transform"):
         figures = runs[name].data.metrics
         dropped = sum(value for key, value in figures.items() if key.startswith("rows_dropped_"))
         assert figures["rows_read"] == figures["rows_kept"] + dropped
@@ -77,9 +77,9 @@ def test_mlflow_holds_a_run_for_each_step_and_the_model_with_its_signature(folde
     assert set(runs) == STEPS | {"taxi_fare"}
     assert {r.info.status for r in runs.values()} == {"FINISHED"}
     client = new_client(f"sqlite:///{folder / 'runs' / 'mlflow.db'}")
-    kept = client.download_artifacts(runs["train"].info.run_id, "model", str(folder))
+    kept = client.download_artifacts(runs["fare.train"].info.run_id, "model", str(folder))
     assert "signature:" in (Path(kept) / "MLmodel").read_text()
-    history = client.get_metric_history(runs["train"].info.run_id, "validation_rmse")
+    history = client.get_metric_history(runs["fare.train"].info.run_id, "validation_rmse")
     assert len({m.step for m in history}) >= 50
 
 
@@ -88,7 +88,7 @@ def test_the_repository_was_served_and_answered_like_the_model(run: Path) -> Non
     assert report["live"] == "run"
     assert {(a["protocol"], a["ok"]) for a in report["answers"]} == {("http", True), ("grpc", True)}
     assert (run / "outputs" / "repository" / "taxi_fare" / "config.pbtxt").is_file()
-    figures = [json.loads(line) for line in (run / "steps" / "verify" / "metrics.jsonl").read_text().splitlines()]
+    figures = [json.loads(line) for line in (run / "steps" / "fare.verify" / "metrics.jsonl").read_text().splitlines()]
     errors = {r["key"]: r["value"] for r in figures if str(r.get("key")).endswith("_max_abs_error")}
     assert {key.split("_")[0] for key in errors} == {"http", "grpc"}
     assert max(errors.values()) < 1e-3

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -222,21 +221,12 @@ def test_the_check_imports_neither_azure_nor_anything_heavy() -> None:
     assert done.stdout.strip() == "['yaml']"
 
 
-def test_fifty_components_take_less_than_a_second(tmp_path: Path) -> None:
-    text = (
-        (RIGHT / "everything.yaml")
-        .read_text(encoding="utf-8")
-        .replace("../parts", str(ROOT / "tests/data/check/parts"))
-    )
+def test_a_tree_of_fifty_components_is_checked_whole(tmp_path: Path) -> None:  # how fast: bench/check.py
+    text = (RIGHT / "everything.yaml").read_text(encoding="utf-8")
+    text = text.replace("../parts", str(ROOT / "tests/data/check/parts"))
     for number in range(50):
         (tmp_path / f"c{number}.yaml").write_text(text.replace("name: everything", f"name: everything_{number}"))
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = run(str(tmp_path))
-        seconds.append(time.perf_counter() - started)
-        assert "0 errors, 0 warnings in 50 files" in done.stdout
-    assert min(seconds) < 1
+    assert "0 errors, 0 warnings in 50 files" in run(str(tmp_path)).stdout
 
 
 def test_the_rules_are_listed_and_on_the_page() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.command import Command
-from runtime.local import graph
+from runtime.local import graph, workspace
 from runtime.local.expression import harm, placeholders, render
 from runtime.local.plan import fingerprint, plan
 from tests.fakes.pipelines import write_component, write_pipeline
@@ -114,3 +114,19 @@ def test_a_path_that_the_pipeline_sets_is_kept_behind_our_python(tmp_path: Path)
     command = Command(("true",), tmp_path, {"PATH": "/mine"}, path=Path("/python/bin"))
     assert command.environment({"PATH": "/callers"})["PATH"] == "/python/bin:/mine"
     assert command.text().splitlines()[3] == "  PATH=/python/bin:/mine \\"
+
+
+def test_what_a_training_goes_on_from_survives_a_resume_and_nothing_else_does(tmp_path: Path) -> None:
+    outputs = {"trained": {"type": "uri_folder"}, "state": {"type": "uri_folder"}}
+    for name, kept in (("tao_train_tf1", True), ("tao_trainer", False)):
+        file = write_component(tmp_path, name, outputs=outputs, command="true", inputs={})
+        file.write_text(file.read_text().replace("name: say", f"name: {name}"))
+        path = write_pipeline(tmp_path, {"a": {"component": f"./{name}.yaml"}}, name=f"p_{name}")
+        planned = plan(graph.read(path), tmp_path / "runs" / name, mount=False)["a"]
+        workspace.prepare(planned)
+        for port in outputs:
+            (planned.outputs[port] / "half").write_text("x")
+        workspace.prepare(planned)
+        assert not list(planned.outputs["trained"].iterdir())
+        assert (planned.outputs["state"] / "half").exists() == kept
+        assert not list(planned.folder.parent.glob(".*"))

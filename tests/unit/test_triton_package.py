@@ -8,8 +8,9 @@ import pytest
 
 from runtime.execute import main
 from runtime.triton import model_config
+from runtime.triton.model_config import Signature, Tensor
 from runtime.triton.package import package
-from runtime.triton.repository import read_golden
+from runtime.triton.repository import made_up_golden, read_golden
 from tests.fakes import triton_models as models
 
 
@@ -47,6 +48,12 @@ def test_each_learner_is_laid_out_for_each_backend(tmp_path, learner, backend, c
     config = config_of(tmp_path, "fare")
     assert (config.backend, config.name, config.max_batch_size) == (chosen, "fare", 1024)
     assert json.loads(model_config.parameter(config, "feature_names")) == list(models.FEATURES)
+
+
+def test_made_up_rows_are_fewer_where_one_is_as_large_as_an_image():
+    image, row = Tensor("image", "FP32", (3, 384, 1248)), Tensor("row", "FP32", (20,))
+    for tensor, rows in ((image, 2), (row, 256)):
+        assert made_up_golden(Signature((tensor,), (), True)).rows == rows
 
 
 def test_golden_rows_are_the_sample_and_the_models_own_answers(tmp_path):

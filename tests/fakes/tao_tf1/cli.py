@@ -63,8 +63,14 @@ def long_flags(args: dict[str, Any]) -> str:
 
 
 def main(network: str, words: list[str]) -> int:
-    args = vars(build(network).parse_args(words))
     task = words[0] if words else ""
+    if task == "gen_trt_engine":  # that of the deploy image, whose program has the same name
+        sys.path.insert(0, str(HERE.parents[2]))
+        from tests.fakes.tao_tf1 import deploy
+
+        args = deploy.parse(network, words[1:])
+        return ended(f"bash -c 'python {HERE / 'work.py'} {network} {task} {long_flags(args)}'")
+    args = vars(build(network).parse_args(words))
     assert args["gpus"] > 0, "At least 1 GPU required to run any task."
     ranks = args["num_processes"] if args["num_processes"] >= 0 else args["gpus"]
     if args["gpus"] > 1:
@@ -74,7 +80,11 @@ def main(network: str, words: list[str]) -> int:
         )
     mpi = f"mpirun -np {ranks} --oversubscribe --bind-to none --allow-run-as-root -mca pml ob1 -mca btl ^openib"
     script = f"python {HERE / 'work.py'} {network} {task} "
-    command = f"{mpi if ranks > 1 else ''} bash -c 'TF_ENABLE_AUTO_MIXED_PRECISION=0 {script}{long_flags(args)}'"
+    return ended(f"{mpi if ranks > 1 else ''} bash -c 'TF_ENABLE_AUTO_MIXED_PRECISION=0 {script}{long_flags(args)}'")
+
+
+def ended(command: str) -> int:
+    """Run the work, and say how it ended as the entrypoint does."""
     passed = True
     try:
         subprocess.run(shlex.split(command), env=os.environ, stdout=sys.stdout, stderr=sys.stdout, check=True)

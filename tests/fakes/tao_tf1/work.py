@@ -24,6 +24,7 @@ sys.path.insert(0, str(HERE.parents[2]))  # the repository: the stand-in is star
 
 from runtime.tao import network as networks  # noqa: E402
 from runtime.tao.proto_dump import make_namespaces, message_class  # noqa: E402
+from tests.fakes.tao_tf1 import bpnet, deploy, onnx_models  # noqa: E402
 from tests.fakes.tao_tf1.cli import add_flags  # noqa: E402
 
 OOM = "Ran out of GPU memory, please lower the batch size, use a smaller input resolution, or use a smaller backbone."
@@ -35,6 +36,7 @@ ENDS = {
     "inference": "Inference finished successfully.",
     "dataset_convert": "Dataset convert finished successfully.",
     "kmeans": "K-means finished successfully.",
+    "gen_trt_engine": "Gen_trt_engine finished successfully.",
 }
 TRAINED = {
     "detectnet_v2": "DetectNet_v2 training job complete.",
@@ -54,6 +56,7 @@ SILENT = {("ssd", "dataset_convert"), ("dssd", "dataset_convert")}
 SILENT |= {(name, "calibration_tensorfile") for name in ("detectnet_v2", "classification_tf1")}
 SILENT |= {("multitask_classification", "confmat")}
 # cv/*/hooks and tfhooks of the source; the others have cv/common/callbacks/loggers.py.
+PLAIN, FOR_INT8 = "stand-in model", "stand-in model, quantization-aware"
 HOOKED = ("detectnet_v2", "fpenet", "bpnet", "efficientdet_tf1", "mask_rcnn", "unet")
 TITLES = {"train": "Training job", "evaluate": "Evaluation", "inference": "Inference"}
 
@@ -134,7 +137,7 @@ def train(network: str, spec: Any, args: dict[str, Any], status: Status) -> None
             break
         one_epoch(network, epoch, epochs, status)
     if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not os.environ.get("FAKE_TAO_SILENT"):
-        save(network, args, epochs)
+        save(network, args, epochs, for_int8=bool(getattr(config, "enable_qat", False)))
 
 
 def one_epoch(network: str, epoch: int, epochs: int, status: Status) -> None:
@@ -154,14 +157,16 @@ def one_epoch(network: str, epoch: int, epochs: int, status: Status) -> None:
         status.write("Training loop in progress", epoch=epoch + 1, **took)
 
 
-def save(network: str, args: dict[str, Any], epochs: int) -> None:
+def save(network: str, args: dict[str, Any], epochs: int, *, for_int8: bool) -> None:
     """The model, under the name that the network's file says."""
     latest = networks.find(network).latest
     name = latest.replace("_*_epoch_*", f"_resnet18_epoch_{epochs:03d}").replace("*_*", f"resnet_{epochs:03d}")
     name = name.replace("epoch-*", f"epoch-{epochs:03d}").replace("*.epoch_*", f"resnet18.epoch_{epochs}")
     path = Path(args.get("results_dir") or args.get("model_dir")) / name.replace("*.", "model.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(sealed(args.get("key") or args.get("enc_key") or "") if path.suffix == ".tlt" else "stand-in model")
+    path.write_text(sealed(args.get("key") or args.get("enc_key") or "") if path.suffix == ".tlt" else PLAIN)
+    if for_int8:
+        path.write_text(FOR_INT8)
 
 
 def other(args: dict[str, Any], status: Status) -> None:
@@ -177,9 +182,35 @@ def other(args: dict[str, Any], status: Status) -> None:
         (Path(args["results_dir"]) / "labels" / "000000.txt").write_text("car 0.00 0 0.00 1 1 9 9 0 0 0 0 0 0 0 0.9\n")
 
 
+def export(args: dict[str, Any], spec: Any) -> None:
+    """An ONNX model with the tensors of the real one; of a quantization-aware model the scales besides."""
+    onnx_models.detector(Path(args["output_file"]), spec)
+    if args.get("cal_json_file") and Path(args["model"]).read_text() == FOR_INT8:
+        Path(args["cal_json_file"]).write_text(
+            json.dumps({"tensor_scales": {"input_1": 1.0, "conv1/convolution": 2.5}})
+        )
+
+
+def run(network: str, task: str, args: dict[str, Any], spec: Any, status: Status) -> None:
+    if task == "gen_trt_engine":
+        deploy.build(args, spec)
+        return
+    check_inputs(spec, args)
+    if network == "bpnet":
+        status.kpi = {"AP_0.50:0.95_all": 0.5} if task == "evaluate" else {}
+        bpnet.work(task, args)
+    elif task == "train":
+        train(network, spec, args, status)
+    else:
+        other(args, status)
+    if (network, task) == ("detectnet_v2", "export"):
+        export(args, spec)
+
+
 def main(network: str, task: str, words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=task)
-    add_flags(parser, json.loads((HERE / "flags.json").read_text())[network][task])
+    recorded = json.loads((HERE / "flags.json").read_text())[network]
+    add_flags(parser, deploy.flags_of(network) if task == "gen_trt_engine" else recorded[task])
     args = vars(parser.parse_args(words))
     master = os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0"
     folder = args.get("results_dir") or args.get("model_dir") or args.get("output_dir")
@@ -189,9 +220,7 @@ def main(network: str, task: str, words: list[str]) -> int:
         path = next(
             (args[k] for k in ("experiment_spec_file", "experiment_spec", "dataset_export_spec") if args.get(k)), None
         )
-        spec = read_spec(network, task, path)
-        check_inputs(spec, args)
-        train(network, spec, args, status) if task == "train" else other(args, status)
+        run(network, task, args, read_spec(network, task, path), status)
     except (KeyboardInterrupt, SystemExit) as stop:
         status.write(f"{task.capitalize()} was interrupted", "FAILURE", Error=str(stop))
         return 0
