@@ -67,7 +67,7 @@ def chart_of(path: Path, data: Mapping[str, Any]) -> Chart:
 
 def _node(folder: Path, name: str, job: Mapping[str, Any]) -> str:
     """A step: its name over that of its component; a pipeline component has a double side, and a chart of its own."""
-    component = Path(str(job.get("component", "")).rpartition(":")[2]).stem
+    component = Path(str(job.get("component") or job.get("trial", "")).rpartition(":")[2]).stem
     label = name if component in ("", name) else f"{name}<br/>{component}"
     inside = folder / str(job.get("component", ""))
     double = inside.is_file() and document.load(inside).data.get("type") == "pipeline"
