@@ -52,7 +52,16 @@ class Machine:
                 own = dict(env) if self.docker.network != "none" else docker.within(env)
                 name = docker.container_name(planned)
                 guard = (sys.executable, "-I", "-S", str(GUARD), name, "--", *command.argv)
-                return self._wait(planned, guard, {**os.environ, **command.env, **own}, stopping, started)
+                environ = {**os.environ, **command.env, **own}
+                status = None
+                try:
+                    status = self._wait(planned, guard, environ, stopping, started)
+                finally:
+                    if (
+                        status is None or status < 0 or stopping.is_set()
+                    ):  # the guard may have been killed with the rest
+                        _remove(name)
+                return status
             shown = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if self.lease.devices else {}
             names = {NAMES_VARIABLE: ",".join(self.secret_names)} if self.secret_names else {}
             environ = command.environment(_not_ours(os.environ)) | shown | names | dict(env)
@@ -72,7 +81,7 @@ class Machine:
             env=environ,
             cwd=planned.command.cwd,
             read_only=planned.command.read_only,
-            grace_s=GRACE_S,
+            grace_s=GRACE_S * (2 if self.docker else 1),  # the guard has a grace of its own, and docker its time
             masks=self.masks or None,
         ) as process:
             started(process)
@@ -88,6 +97,11 @@ class Machine:
         if self.docker is not None and (why := docker.reason(vendor.tail(planned.log), status)):
             raise ToolFailed(why)
         return status
+
+
+def _remove(container: str) -> None:
+    """The container, running or not; one that is gone already is fine."""
+    subprocess.run(["docker", "rm", "--force", "--volumes", container], check=False, capture_output=True)
 
 
 def _not_ours(environ: Mapping[str, str]) -> dict[str, str]:

@@ -177,7 +177,12 @@ def test_the_pipeline_components_are_published_after_all_that_they_are_made_of(c
     for name in ("runtime", "pyproject.toml", "README.md", "LICENSE"):  # what the package in the images is built from
         (checkout.root / name).symlink_to(ROOT / name)
     names = sorted(p.stem for p in (ROOT / "component_specs" / "pipelines").glob("*_pipeline.yaml"))
-    assert names == ["rapids_taxi_fare_pipeline", "tao_bpnet_pipeline", "tao_detectnet_v2_pipeline"]
+    assert names == [
+        "rapids_taxi_fare_pipeline",
+        "rapids_xgboost_hpo_pipeline",
+        "tao_bpnet_pipeline",
+        "tao_detectnet_v2_pipeline",
+    ]
     done = checkout.ngcrun("publish", *names, "--to", f"registry:{REGISTRY}")
     assert done.returncode == 0, done.stderr
     scope = f"registries/{REGISTRY}"
