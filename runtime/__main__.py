@@ -166,10 +166,13 @@ def _specs(arguments: argparse.Namespace) -> int:
 
 def repository_root() -> Path:
     """The checkout that holds component_specs/ and containers/: this folder, or the one this package is in."""
-    for folder in (Path.cwd(), Path(__file__).resolve().parent.parent):
-        if (folder / "containers" / "images.yaml").is_file():
-            return folder
-    raise BadInput.of("folder", str(Path.cwd()), "holds no containers/images.yaml", "run this in a checkout of ngcrun")
+    from runtime import images
+
+    root = images.checkout()
+    if root is None:
+        here = str(Path.cwd())
+        raise BadInput.of("folder", here, "holds no containers/images.yaml", "run this in a checkout of ngcrun")
+    return root
 
 
 def _doctor(_arguments: argparse.Namespace) -> int:

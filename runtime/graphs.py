@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import BadInput, Problem
+from runtime import readme
+from runtime.errors import Problem
 from runtime.local import document
 from runtime.local.expression import binding_of
 from runtime.local.graph import DATA_TYPES
@@ -107,27 +108,12 @@ def _arrows(chart: Chart) -> dict[tuple[str, str], list[str]]:
     return arrows
 
 
-def with_block(path: Path) -> str:
-    """The text of the README with its block made anew; raises `BadInput` when the markers are gone."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        wrong = "has lost a marker of its generated block"
-        raise BadInput.of("README.md", str(path), wrong, f"put {BEGIN} and {END} back")
-    return f"{before}{BEGIN}\n{block(path.parent)}\n{END}{after}"
-
-
 def drift(path: Path) -> list[Problem]:
     """A problem if the block does not agree with the YAML files beside it."""
-    if with_block(path) == path.read_text(encoding="utf-8"):
-        return []
-    return [Problem("README", str(path), "its table and charts are out of date", "run `ngcrun specs`")]
+    text = readme.filled(path, (BEGIN, END), block(path.parent))
+    return readme.differs(path, text, "table and charts are")
 
 
 def write(path: Path) -> list[Path]:
     """Make the block anew; returns the path if it changed."""
-    text = with_block(path)
-    if text == path.read_text(encoding="utf-8"):
-        return []
-    path.write_text(text, encoding="utf-8")
-    return [path]
+    return readme.put(path, readme.filled(path, (BEGIN, END), block(path.parent)))

@@ -58,6 +58,14 @@ class Image:
         return f"azureml:{self.environment}:{self.version}"
 
 
+def checkout() -> Path | None:
+    """The checkout that holds containers/images.yaml: this folder, or the one that this package is in."""
+    for folder in (Path.cwd(), Path(__file__).resolve().parents[1]):
+        if (folder / "containers" / "images.yaml").is_file():
+            return folder
+    return None
+
+
 def load(path: Path) -> dict[str, Image]:
     """Every row of an images file by its key; raises `BadInput` for a row with a missing or unknown field.
 

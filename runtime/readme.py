@@ -1,4 +1,4 @@
-"""The generated block of README.md: the table of components."""
+"""Generated blocks between two markers of a file; that of README.md is the table of components."""
 
 from __future__ import annotations
 
@@ -22,28 +22,37 @@ def table(components: Mapping[str, Component]) -> str:
     return "\n".join(lines)
 
 
-def with_table(text: str, components: Mapping[str, Component]) -> str:
-    """The README with its block made anew; raises `BadInput` when the markers are gone."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise BadInput.of("README.md", None, "has lost a marker of its generated block", f"put {BEGIN} and {END} back")
-    return f"{before}{BEGIN}\n{table(components)}\n{END}{after}"
+def filled(path: Path, markers: tuple[str, str], block: str) -> str:
+    """The text of the file with what stands between its markers made anew; raises `BadInput` when they are gone."""
+    begin, end = markers
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        wrong = "has lost a marker of its generated block"
+        raise BadInput.of(path.name, str(path), wrong, f"put {begin} and {end} back")
+    return f"{before}{begin}\n{block}\n{end}{after}"
+
+
+def differs(path: Path, text: str, what: str) -> list[Problem]:
+    """A problem if the file is not this text."""
+    if text == path.read_text(encoding="utf-8"):
+        return []
+    return [Problem("README", str(path), f"its {what} out of date", "run `ngcrun specs`")]
+
+
+def put(path: Path, text: str) -> list[Path]:
+    """Make the file this text; returns the path if it changed."""
+    if text == path.read_text(encoding="utf-8"):
+        return []
+    path.write_text(text, encoding="utf-8")
+    return [path]
 
 
 def drift(path: Path, components: Mapping[str, Component]) -> list[Problem]:
     """A problem if the block does not agree with the components."""
-    text = path.read_text(encoding="utf-8")
-    if with_table(text, components) == text:
-        return []
-    return [Problem("README", str(path), "its table of components is out of date", "run `ngcrun specs`")]
+    return differs(path, filled(path, (BEGIN, END), table(components)), "table of components is")
 
 
 def write(path: Path, components: Mapping[str, Component]) -> list[Path]:
     """Make the block anew; returns the path if it changed."""
-    text = path.read_text(encoding="utf-8")
-    new = with_table(text, components)
-    if new == text:
-        return []
-    path.write_text(new, encoding="utf-8")
-    return [path]
+    return put(path, filled(path, (BEGIN, END), table(components)))

@@ -70,8 +70,8 @@ def package_fingerprint(root: Path) -> str:
 
 
 def copy(folder: Path, target: Path) -> None:
-    """Copy the files that are uploaded to `target`, which is made."""
+    """Copy the files that are uploaded to `target`, which is made; a single file becomes `target`."""
     for path in files(folder):
-        place = target / path.relative_to(folder)
+        place = target / path.relative_to(folder)  # of a file itself that is `.`
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, place)

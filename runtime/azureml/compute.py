@@ -53,12 +53,11 @@ def check_size(name: str, where: str = "size") -> Size:
 def images_on(size: Size) -> list[str]:
     """The rows of images.yaml that the size's GPUs can run; those of unknown floor are marked with a question mark."""
     from runtime import images
-    from runtime.__main__ import repository_root
 
-    try:
-        rows = images.load(repository_root() / "containers" / "images.yaml")
-    except BadInput:  # not in a checkout of ours
+    root = images.checkout()
+    if root is None:
         return []
+    rows = images.load(root / "containers" / "images.yaml")
     found = []
     for key, image in rows.items():
         floor = image.compute_capability

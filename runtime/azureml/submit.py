@@ -17,6 +17,7 @@ from runtime.local import graph as graph_module
 from runtime.local.document import Document
 from runtime.local.document import load as load_document
 from runtime.local.graph import DATA_TYPES
+from runtime.local.references import is_remote
 from runtime.local.unfold import job_input
 
 
@@ -169,7 +170,7 @@ def _value(declared: Any, text: str) -> Any:
     kind = declared.get("type", "uri_folder") if isinstance(declared, Mapping) else None
     if kind not in DATA_TYPES:
         return text
-    return {"type": kind, "path": text if "://" in text or text.startswith("azureml:") else str(Path(text).resolve())}
+    return {"type": kind, "path": text if is_remote(text) else str(Path(text).resolve())}
 
 
 def watch(ml_client: Any, signed: Any, name: str, *, cancel: bool) -> int:

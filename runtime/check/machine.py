@@ -45,10 +45,8 @@ def _tables() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
 @functools.cache
 def _rows() -> tuple[images.Image, ...]:
     """The rows of containers/images.yaml; none where this is no checkout of ours."""
-    for root in (Path.cwd(), Path(__file__).parents[2]):
-        if (root / "containers" / "images.yaml").is_file():
-            return tuple(images.load(root / "containers" / "images.yaml").values())
-    return ()
+    root = images.checkout()
+    return tuple(images.load(root / "containers" / "images.yaml").values()) if root else ()
 
 
 def retired(doc: Document) -> list[Problem]:

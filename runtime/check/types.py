@@ -11,6 +11,7 @@ from runtime.check.ports import mapping
 from runtime.local.check import fits, literal
 from runtime.local.expression import BINDING, binding_of
 from runtime.local.graph import DATA_TYPES
+from runtime.local.references import is_remote
 from runtime.local.shape import LITERAL_TYPES
 
 Wrong = tuple[str, str, str]
@@ -51,7 +52,7 @@ def _literal(raw: Any, wanted: Mapping[str, Any], kind: str) -> Wrong | None:
             )
         return None
     if kind in DATA_TYPES:
-        if isinstance(raw, str) and (raw.startswith("azureml:") or "://" in raw):
+        if isinstance(raw, str) and is_remote(raw):
             return None
         return (
             f"is a literal, and this input takes {_a(kind)}",
@@ -66,7 +67,7 @@ def _from_input(declared: Any, name: str, wanted: Mapping[str, Any], kind: str) 
     if declared is None or keys.unfinished(declared):
         return None
     if not isinstance(declared, Mapping):
-        text = isinstance(declared, str) and (declared.startswith("azureml:") or "://" in declared)
+        text = isinstance(declared, str) and is_remote(declared)
         if kind in DATA_TYPES:
             todo = "write {type: " + kind + ", path: ...} there"
             return (

@@ -16,6 +16,7 @@ from runtime.local.document import Document, Place
 from runtime.local.expression import BINDING, harm, placeholders
 from runtime.local.graph import DATA_TYPES, FromStep, Step, Value
 from runtime.local.plan import code_folder, included
+from runtime.local.references import is_remote
 from runtime.local.shape import LITERAL_TYPES
 from runtime.local.wrong import is_required, no_port, unbound
 
@@ -67,7 +68,7 @@ def code(doc: Document) -> list[Problem]:
     if folder is None or folder.is_dir():
         return []
     text = doc.data["code"]
-    if "://" in text or text.startswith("azureml:"):
+    if is_remote(text):
         what = "is not on this machine", "name a local folder"
     else:
         what = "is not a folder" if folder.exists() else "does not exist", "name a folder, relative to this file"

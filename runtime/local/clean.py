@@ -6,9 +6,10 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import BadInput
 from runtime.local import runs, workspace
@@ -28,10 +29,11 @@ class Plan:
 def plan(folder: Path, keep: int | None, older_days: float | None) -> Plan:
     """What to remove of the runs below `folder`; the newest `keep` of each pipeline stay, and younger ones."""
     found = runs.all_runs(folder)
+    records = {run: runs.record(run) for run in found}
     asked = set(found)
-    if keep is not None:
-        for name in {runs.record(run)["name"] for run in found}:
-            asked -= set([run for run in found if runs.record(run)["name"] == name][-keep:] if keep else [])
+    if keep:
+        for name in {record["name"] for record in records.values()}:
+            asked -= set([run for run in found if records[run]["name"] == name][-keep:])
     if older_days is not None:
         since = time.time() - older_days * _DAY_S
         asked -= {run for run in found if (run / "run.json").stat().st_mtime >= since}
@@ -39,15 +41,15 @@ def plan(folder: Path, keep: int | None, older_days: float | None) -> Plan:
     kept = [run for run in found if run not in asked or run in stay]
     while kept:
         user = kept.pop()
-        for run in sorted(_used_by(user) & asked - stay.keys()):
+        for run in sorted(_used_by(user, records[user]) & asked - stay.keys()):
             stay[run] = f"{user.name} has taken over outputs of it"
             kept.append(run)
     return Plan([run for run in found if run in asked - stay.keys()], stay)
 
 
-def _used_by(run: Path) -> set[Path]:
+def _used_by(run: Path, record: Mapping[str, Any]) -> set[Path]:
     """The other runs that the steps of a run point to."""
-    return {Path(step["reused"]).parents[1] for step in runs.record(run)["steps"] if step.get("reused")} - {run}
+    return {Path(step["reused"]).parents[1] for step in record["steps"] if step.get("reused")} - {run}
 
 
 def run(folder: Path, *, keep: int | None, older_days: float | None, dry_run: bool) -> int:

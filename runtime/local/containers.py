@@ -27,7 +27,7 @@ def wrapped(
     Raises `BadInput` for an environment that cannot be had here, `ToolFailed` where docker does not do what it must.
     """
     docker.require_possible(planned)
-    root = _root()
+    root = images.checkout()
     rows = images.load(root / "containers" / "images.yaml") if root else {}
     components = {name: step.step.component for name, step in planned.items()}
     found = environments.all_of(components, references, rows, root)
@@ -40,14 +40,6 @@ def wrapped(
         image = names[found[name]]
         steps[name] = docker.contained(step, image, options, "" if say is None else ids[found[name]])
     return steps
-
-
-def _root() -> Path | None:
-    """The checkout that holds containers/images.yaml, if this is one."""
-    for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
-        if (folder / "containers" / "images.yaml").is_file():
-            return folder
-    return None
 
 
 def reference(environment: Environment, root: Path | None) -> str:

@@ -14,6 +14,11 @@ from typing import Any
 RANKS = Path(__file__).with_name("ranks.py")
 
 
+def kind(asked: Any) -> str:
+    """The type that a `distribution:` names, in lower case as AzureML takes any; empty for none."""
+    return str(asked.get("type", "")).lower() if isinstance(asked, Mapping) else ""
+
+
 def processes(spec: Mapping[str, Any]) -> tuple[int, int]:
     """Nodes, and processes on each, that a component asks for."""
     asked = spec.get("distribution") or {}
@@ -23,12 +28,12 @@ def processes(spec: Mapping[str, Any]) -> tuple[int, int]:
 
 def argv(command: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
     """What runs a rendered command: bash, as on AzureML; mpirun around it, or a script that starts the ranks."""
-    kind = str((spec.get("distribution") or {}).get("type", "")).lower()
+    asked = kind(spec.get("distribution"))
     nodes, each = processes(spec)
-    if kind == "mpi":
+    if asked == "mpi":
         own = ("--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--tag-output")
         return ("mpirun", *own, "-n", str(nodes * each), "bash", "-c", command)
-    if kind == "pytorch":
+    if asked == "pytorch":
         return ("python3", str(RANKS), str(nodes), str(each), command)
     return ("bash", "-c", command)
 
@@ -37,14 +42,14 @@ def environment(spec: Mapping[str, Any]) -> dict[str, str]:
     """The variables that are the same in every process; MASTER_PORT is found when the step starts."""
     nodes, each = processes(spec)
     known = {"AZUREML_NODE_COUNT": str(nodes)}  # Source: Azure/azureml-examples, distributed jobs
-    if str((spec.get("distribution") or {}).get("type", "")).lower() == "pytorch":
+    if kind(spec.get("distribution")) == "pytorch":
         known |= {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": str(nodes * each)}
     return known
 
 
 def port(spec: Mapping[str, Any]) -> dict[str, str]:
     """MASTER_PORT, where processes are to meet: one that is free now."""
-    if str((spec.get("distribution") or {}).get("type", "")).lower() != "pytorch":
+    if kind(spec.get("distribution")) != "pytorch":
         return {}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -48,29 +48,20 @@ def wrap(planned: Planned, image: str, options: Docker) -> Planned:
     """The step as a `docker run`; a pure function. Paths are the same inside, so the command stays as it is."""
     inner = planned.command
     words = ["docker", "run", "--init", "--name", container_name(planned), "--entrypoint", inner.argv[0]]
-    words += [
-        "--label",
-        f"ngcrun.step={planned.folder}",
-        "--label",
-        f"ngcrun.pid={owner(os.getpid())}",
-        "--pull",
-        "never",
-    ]
-    words += ["--network", options.network, "--user", options.user, "--workdir", str(inner.cwd)]
+    words += ["--label", f"ngcrun.step={planned.folder}", "--label", f"ngcrun.pid={owner(os.getpid())}"]
+    words += ["--pull", "never", "--network", options.network, "--user", options.user, "--workdir", str(inner.cwd)]
     words += ["--shm-size", str(_resources(planned).get("shm_size") or SHM)]
     words += ["--cidfile", str(planned.folder / "container.id")]
-    for path in _read(planned):
+    scripts = [path for path in (RANKS,) if str(path) in inner.argv]
+    for path in sorted({*planned.shared(), *scripts}):
         words += ["--mount", mount(path.resolve(), path, read_only=True)]
     words += ["--mount", mount(planned.folder, planned.folder)]
     words += ["--gpus", options.gpus] if options.gpus else []
     env = {"HOME": str(inner.cwd), **inner.env}
     words += [word for name, value in env.items() for word in _env_words(name, value)]
-    words += [
-        word
-        for name in (*options.env, *AT_START, *(REPORTS if options.network != "none" else ()))
-        for word in ("--env", name)
-    ]
-    words += docker_args(planned.step.spec, planned.step.limits)
+    reports = REPORTS if options.network != "none" else ()
+    words += [word for name in (*options.env, *AT_START, *reports) for word in ("--env", name)]
+    words += docker_args(planned.step.spec)
     handed_on = {name: value for name, value in env.items() if not _CLIENTS.fullmatch(name)}
     return replace(planned, command=Command((*words, image, *inner.argv[1:]), inner.cwd, handed_on), image=image)
 
@@ -83,12 +74,6 @@ def within(env: Mapping[str, str]) -> dict[str, str]:
 def container_name(planned: Planned) -> str:
     """One name for one step of one run, so that it can be found again: `ngcrun-<run>-steps-<step>`."""
     return re.sub(r"[^a-zA-Z0-9_.-]", "-", f"ngcrun-{planned.folder.relative_to(planned.runs)}")
-
-
-def _read(planned: Planned) -> list[Path]:
-    shared = [name for name in planned.inputs if planned.is_data(name) and name not in planned.downloads]
-    data = [Path(planned.inputs[name]) for name in shared]
-    return sorted({*data, *(p for p in (RANKS,) if str(p) in planned.command.argv)})
 
 
 def mount(source: Path, target: Path, *, read_only: bool = False) -> str:
@@ -115,7 +100,7 @@ def _resources(planned: Planned) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def docker_args(spec: Mapping[str, Any], _limits: Mapping[str, Any] | None = None) -> list[str]:
+def docker_args(spec: Mapping[str, Any]) -> list[str]:
     """`resources.docker_args` as words: AzureML takes one string; a list is taken, too."""
     given = (spec.get("resources") or {}).get("docker_args") or ()
     return shlex.split(given) if isinstance(given, str) else [str(word) for word in given]
@@ -136,13 +121,9 @@ def problems(planned: Mapping[str, Planned]) -> list[Problem]:
 def require_possible(planned: Mapping[str, Planned]) -> None:
     """Raises `BadInput` for what docker could not be told."""
     wrong = problems(planned)
+    held = "holds a double quote or a line break, which docker takes in no mount"
     wrong += [
-        Problem(
-            "runs",
-            str(step.folder),
-            "holds a double quote or a line break, which docker takes in no mount",
-            "use another",
-        )
+        Problem("runs", str(step.folder), held, "use another")
         for step in planned.values()
         if re.search('["\n\r]', str(step.folder))
     ]

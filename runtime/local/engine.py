@@ -172,7 +172,8 @@ class Engine:
             status, why = "failed", f"ngcrun itself failed: {type(error).__name__}: {error}"
         self._events.put((name, status, why))
 
-    def _execute(self, name: str, planned: Planned, state: State) -> tuple[str, str]:
+    def _execute(self, name: str, planned: Planned, state: State, sweep_of: str = "") -> tuple[str, str]:
+        """Run one step, or a trial of the sweep `sweep_of`, if nothing can be taken over; returns status and why."""
         key = self._look(name, planned, state) if self.reuse else None
         if state.reused:
             return "completed", ""
@@ -181,8 +182,7 @@ class Engine:
             return self._sweep(name, planned, state, key)
         watched = workspace.watched_inputs(planned)
         before = {path: fingerprint(path) for path in watched}
-        parent = name.partition("[")[0] if "[" in name else ""
-        own = (self.tracker.environment(name, parent) if self.tracker else {}) | distribute.port(planned.step.spec)
+        own = (self.tracker.environment(name, sweep_of) if self.tracker else {}) | distribute.port(planned.step.spec)
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
 
@@ -212,7 +212,7 @@ class Engine:
 
         def run_trial(trial: str, own: Planned) -> tuple[str, str]:
             of_trial = State()
-            status, why = self._execute(trial, own, of_trial)
+            status, why = self._execute(trial, own, of_trial, sweep_of=name)
             if self.tracker is not None:
                 self.tracker.ended(trial, status, {"seconds": time.monotonic() - of_trial.clock})
             return status, why

@@ -35,6 +35,11 @@ class Machine:
     secret_names: tuple[str, ...] = ()  # a step hides them in what it reports itself, too
     mounts: bool = False  # inputs become read-only mounts
 
+    @property
+    def kept_read_only(self) -> str:
+        """How inputs are kept from being written to, or a write is noticed."""
+        return "container mounts" if self.docker else "mounts" if self.mounts else "fingerprints"
+
     def run(
         self, planned: Planned, env: Mapping[str, str], stopping: threading.Event, started: Callable[[Any], None]
     ) -> int | None:
@@ -57,9 +62,8 @@ class Machine:
                 try:
                     status = self._wait(planned, guard, environ, stopping, started)
                 finally:
-                    if (
-                        status is None or status < 0 or stopping.is_set()
-                    ):  # the guard may have been killed with the rest
+                    # The guard may have been killed with the rest.
+                    if status is None or status < 0 or stopping.is_set():
                         _remove(name)
                 return status
             shown = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if self.lease.devices else {}

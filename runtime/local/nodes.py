@@ -30,6 +30,7 @@ class Node:
         self.job: Mapping[str, Any] = job if isinstance(job, dict) else {}
         self.place: Place = ("jobs", name)
         self.problems: list[Problem] = []
+        self.bare = False  # what the step is given declares its component's inputs
         self.component = self._component()
 
     @property
@@ -75,7 +76,8 @@ class Node:
         return self._shaped(component)
 
     def _inline(self, key: str, data: Mapping[str, Any]) -> Document | None:
-        if key == "trial" and "inputs" not in data:
+        self.bare = key == "trial" and "inputs" not in data
+        if self.bare:
             data = self._bare_trial(data)
         inner = self.doc.at((*self.place, key), {"type": "command", **data})
         return self._shaped(inner)
@@ -103,6 +105,7 @@ class Node:
         outputs = {name: _declared_output(raw, own) for name, raw in (self.job.get("outputs") or {}).items()}
         data = {key: self.job[key] for key in _OF_COMPONENT if key in self.job}
         data |= {"type": "command", "name": self.name, "inputs": {}, "outputs": outputs}
+        self.bare = True
         return self.doc.at(self.place, data)
 
     def declare(self, types: Mapping[tuple[str, ...], str]) -> None:
@@ -110,11 +113,7 @@ class Node:
 
         `types`: of `("parent", "inputs", name)`, `("parent", "jobs", step, "outputs", port)`, and so on.
         """
-        trial = self.job.get("trial")
-        bare = "component" not in self.job and (
-            self.sweep is None or (isinstance(trial, dict) and "inputs" not in trial)
-        )
-        if self.component is None or not bare:
+        if self.component is None or not self.bare:
             return
         for name, raw in (self.job.get("inputs") or {}).items():
             self.component.data["inputs"][name] = {"type": _type_of(raw, types)}

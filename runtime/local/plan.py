@@ -41,6 +41,11 @@ class Planned:
         """Whether the input is a file or folder, not a literal."""
         return _is_data(self.step, name)
 
+    def shared(self) -> list[Path]:
+        """The files and folders that the step reads where they are, without those that it gets a copy of."""
+        names = [name for name in self.inputs if self.is_data(name) and name not in self.downloads]
+        return sorted({Path(self.inputs[name]) for name in names})
+
     def code_files(self) -> Iterator[Path]:
         """What AzureML would upload of `code`: without the runs folder, which may lie in it."""
         if self.code is not None:

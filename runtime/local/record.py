@@ -91,11 +91,7 @@ class Record:
             "python": sys.version.split()[0],
             "platform": platform.platform(),
             "cpu_count": os.cpu_count(),
-            "read_only_inputs": "container mounts"
-            if machine.docker
-            else "mounts"
-            if machine.mounts
-            else "fingerprints",
+            "read_only_inputs": machine.kept_read_only,
             "runner": "docker" if machine.docker else "subprocess",
             "started": _shown(time.time()),
         }
@@ -118,7 +114,7 @@ class Record:
     def _text(self, name: str, state: State, tracker: Tracker | None) -> str:
         """One step as JSON, made anew only when it has changed: a pipeline may have hundreds."""
         run_id = tracker.run_ids.get(name) if tracker else None
-        key = (*(str(value) for value in vars(state).values()), run_id)
+        key = (*vars(state).values(), run_id)
         if self._texts.get(name, ((), ""))[0] != key:
             text = json.dumps(self._step(name, state, run_id), indent=1, ensure_ascii=False)
             self._texts[name] = key, textwrap.indent(text, "  ")

@@ -41,15 +41,24 @@ def scheme(uri: str) -> str:
 
 def can_be_fetched(uri: str, kind: str) -> bool:
     """Whether this machine can bring it here: a file over https (or http), or storage whose package is installed."""
-    if scheme(uri) in ("https", "http") and kind == FILE:
+    if _is_web_file(uri, kind):
         return True
-    package = SCHEMES.get(scheme(uri)) or ("adlfs" if _BLOB in uri else "")
+    package = _package(uri)
     return bool(package) and all(importlib.util.find_spec(name) is not None for name in {"fsspec", package})
+
+
+def _is_web_file(uri: str, kind: str) -> bool:
+    return scheme(uri) in ("https", "http") and kind == FILE
+
+
+def _package(uri: str) -> str:
+    """The package that reads the storage; empty where none is known."""
+    return SCHEMES.get(scheme(uri)) or ("adlfs" if _BLOB in uri else "")
 
 
 def todo(uri: str, port: str) -> str:
     """What to do about an address that cannot be fetched here."""
-    package = SCHEMES.get(scheme(uri)) or ("adlfs" if _BLOB in uri else "")
+    package = _package(uri)
     install = f"pip install fsspec {package}, or " if package else ""
     return f"{install}download it and name the local copy: {port}=PATH, or --map it"
 
@@ -67,7 +76,7 @@ def fetch_all(values: Iterable[Value], say: Callable[[str], None]) -> None:
     for uri, kind in sorted({(value.remote, value.type) for value in values if value.remote}):
         place = place_of(uri)
         with locked(place.parent):
-            if scheme(uri) in ("https", "http") and kind == FILE:
+            if _is_web_file(uri, kind):
                 _download(uri, place, say)
             else:
                 _copy(uri, place, say)
@@ -103,9 +112,8 @@ def _copy(uri: str, place: Path, say: Callable[[str], None]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         system.get(path, str(partial), recursive=len(tags) > 1 or next(iter(tags)) != path)
     except (OSError, ValueError) as error:
-        raise ToolFailed(
-            f"{redacted(uri)}: {redacted(str(error).splitlines()[0] if str(error) else repr(error))}"
-        ) from error
+        first = (str(error) or repr(error)).splitlines()[0]
+        raise ToolFailed(f"{redacted(uri)}: {redacted(first)}") from error
     shutil.rmtree(place, ignore_errors=True)
     place.unlink(missing_ok=True)
     partial.rename(place)

@@ -68,7 +68,7 @@ def _timeline(steps: list[dict[str, Any]]) -> str:
     whole = max((s["began_s"] + s["seconds"] for s in steps if s["began_s"] is not None), default=0.0) or 1.0
     lines = []
     for step in steps:
-        name, state = html.escape(step["name"]), "taken over" if step.get("reused") else step["status"]
+        name, state = html.escape(step["name"]), _state(step)
         lines.append(
             f"<tr><th scope=row><a href='#{name}'>{name}</a><td>{state}<td class=n>{step['seconds']:.1f} s"
             f"<td class=lane><div>{draw.bar(step, whole)}</div>"
@@ -76,10 +76,13 @@ def _timeline(steps: list[dict[str, Any]]) -> str:
     return f"<h2 id=steps>Steps</h2><div class=scroll tabindex=0><table class=steps>{''.join(lines)}</table></div>"
 
 
+def _state(step: Mapping[str, Any]) -> str:
+    return "taken over" if step.get("reused") else str(step["status"])
+
+
 def _step(step: Mapping[str, Any]) -> str:
     name = html.escape(step["name"])
-    state = "taken over" if step.get("reused") else step["status"]
-    about = f"{html.escape(step['component'])}, {state}"
+    about = f"{html.escape(step['component'])}, {_state(step)}"
     parts = [f"<section aria-labelledby='{name}'><h2 id='{name}'>{name} <small>{about}</small></h2>"]
     if step["why"]:
         parts.append(f"<p class='{'why' if step['status'] != 'completed' else 'told'}'>{html.escape(step['why'])}</p>")

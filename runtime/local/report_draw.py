@@ -11,6 +11,11 @@ BOX, HIGH, GAP_X, GAP_Y = 150, 34, 46, 16  # of a step in the graph, in SVG unit
 PLOT_W, PLOT_H = 300, 110
 
 
+def state(step: Mapping[str, Any]) -> str:
+    """How a step went, as the classes of report.css have it."""
+    return "reused" if step.get("reused") else str(step["status"])
+
+
 def layers(steps: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """The column of each step: one right of the last step that it needs."""
     found: dict[str, int] = {}
@@ -48,10 +53,9 @@ def _curve(start: tuple[int, int], end: tuple[int, int]) -> str:
 def _box(step: Mapping[str, Any], x: int, y: int) -> str:
     name = html.escape(step["name"])
     shown = name if len(step["name"]) <= 19 else html.escape(step["name"][:18]) + "…"
-    state = "reused" if step.get("reused") else step["status"]
     return (
-        f'<a href="#{name}"><title>{name}: {state}</title>'
-        f'<rect class="box {state}" x={x} y={y} width={BOX} height={HIGH} rx=6></rect>'
+        f'<a href="#{name}"><title>{name}: {state(step)}</title>'
+        f'<rect class="box {state(step)}" x={x} y={y} width={BOX} height={HIGH} rx=6></rect>'
         f"<text x={x + BOX / 2:g} y={y + HIGH / 2 + 4:g} text-anchor=middle>{shown}</text></a>"
     )
 
@@ -61,8 +65,7 @@ def bar(step: Mapping[str, Any], whole: float) -> str:
     if step["began_s"] is None:
         return ""
     left, width = 100 * step["began_s"] / whole, 100 * step["seconds"] / whole
-    state = "reused" if step.get("reused") else step["status"]
-    return f'<div class="bar {state}" style="margin-left:{left:.2f}%;width:{width:.2f}%"></div>'
+    return f'<div class="bar {state(step)}" style="margin-left:{left:.2f}%;width:{width:.2f}%"></div>'
 
 
 def plot(name: str, points: Sequence[tuple[int, float]]) -> str:

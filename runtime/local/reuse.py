@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import platform
@@ -41,7 +40,7 @@ class Key:
     @property
     def digest(self) -> str:
         """One SHA-256 of all fields."""
-        return hashlib.sha256(json.dumps(sorted(self.fields.items())).encode("utf-8", "surrogateescape")).hexdigest()
+        return content.digest_of(json.dumps(sorted(self.fields.items())))
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,14 @@ class Reuse:
                 fields[f"input {name}"] = f"sha256:{self.content(place).digest}"
             else:
                 shown = self.masks.text(text)
-                fields[f"input {name}"] = text if shown == text else f"{shown} sha256:{_hash(text)}"
+                fields[f"input {name}"] = text if shown == text else f"{shown} sha256:{content.digest_of(text)}"
         if planned.code is not None:
             fields["code"] = f"sha256:{content.of(planned.code, self._manifests, planned.code_files()).digest}"
         for path in planned.included:
             fields[f"additional_includes {path.name}"] = f"sha256:{self.content(path).digest}"
         own = {**{str(k): str(v) for k, v in (spec.get("environment_variables") or {}).items()}, **step.env}
         if own:
-            fields["environment_variables"] = f"sha256:{_hash(json.dumps(own, sort_keys=True))}"
+            fields["environment_variables"] = f"sha256:{content.digest_of(json.dumps(own, sort_keys=True))}"
         if step.sweep is not None:
             keys = ("search_space", "objective", "sampling_algorithm", "limits", "early_termination")
             asked = {key: step.sweep[key] for key in keys if key in step.sweep}
@@ -158,7 +157,7 @@ class Reuse:
         _save(self._last(step), dict(key.fields))
 
     def _last(self, step: str) -> Path:
-        return self.folder / "last" / _hash(self.pipeline)[:16] / f"{step}.json"
+        return self.folder / "last" / content.digest_of(self.pipeline)[:16] / f"{step}.json"
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -187,11 +186,7 @@ def installed() -> str:
     for folder in folders:
         with contextlib.suppress(OSError):
             names |= {name for name in os.listdir(folder) if name.endswith(".dist-info")}  # noqa: PTH208 - ten times faster
-    return _hash("\n".join(sorted(names)))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return content.digest_of("\n".join(sorted(names)))
 
 
 def _load(path: Path) -> dict[str, Any]:

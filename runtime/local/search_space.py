@@ -131,7 +131,7 @@ def stops(policy: Mapping[str, Any], goal: str, own: Sequence[float], others: Se
     if count == 0 or count <= delay or count % every or not any(others):
         return False
     best = _best(goal, own)
-    same = [_best(goal, history[:count]) for history in others if len(history) >= min(count, 1)]
+    same = [_best(goal, history[:count]) for history in others if history]
     if policy["type"] == "bandit":
         top = _best(goal, [*same, best])
         amount = policy.get("slack_amount")

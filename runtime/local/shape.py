@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.errors import Problem, nearest
+from runtime.local import distribute
 from runtime.local.document import Document, Place
 
 _MAPPINGS = ("inputs", "outputs", "jobs", "settings", "environment_variables", "resources", "limits", "search_space",
@@ -95,11 +96,11 @@ def _mapping(doc: Document, place: Place, data: Any, kind: str) -> list[Problem]
         elif key == "limits" and not _is_number(value.get("timeout", 1)):
             where, limit = (*place, key, "timeout"), value["timeout"]
             problems.append(doc.problem(where, limit, "is not a number of seconds", "write such as 3600"))
-        elif key == "distribution" and _distribution(value) not in _DISTRIBUTIONS:
+        elif key == "distribution" and distribute.kind(value) not in _DISTRIBUTIONS:
             problems.append(doc.problem((*place, key), value, _KIND, f"use {' or '.join(_DISTRIBUTIONS)}, or AzureML"))
         elif key == "resources" and value.get("instance_count", 1) not in (1, "1"):
             where, count = (*place, key, "instance_count"), value["instance_count"]
-            if _distribution(data.get("distribution")) != "pytorch":  # its nodes are processes here
+            if distribute.kind(data.get("distribution")) != "pytorch":  # its nodes are processes here
                 problems.append(doc.problem(where, count, _MACHINES, "write 1, or say `distribution: {type: pytorch}`"))
     return problems
 
@@ -120,10 +121,6 @@ def _fields(kind: str) -> frozenset[str]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-
-
-def _distribution(value: Any) -> str:
-    return str(value.get("type", "")).lower() if isinstance(value, Mapping) else ""
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

@@ -30,7 +30,7 @@ def prepare(planned: Planned) -> None:
         if planned.code is not None:
             _copy_code(planned.code, planned)
         for path in planned.included:
-            _include(path, planned.command.cwd / path.name)
+            snapshot.copy(path, planned.command.cwd / path.name)
         for name, source in planned.downloads.items():
             _download(source, Path(planned.inputs[name]))
         for port, path in planned.outputs.items():
@@ -107,13 +107,6 @@ def _download(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _include(path: Path, target: Path) -> None:
-    for file in snapshot.files(path):
-        place = target / file.relative_to(path) if file != path else target
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, place)
-
-
 def adopt(found: Found, planned: Planned, *, keep: bool = False) -> None:
     """Link the outputs, the log and the figures of an earlier run into the step's folder; its own are in place.
 
@@ -139,9 +132,7 @@ def _link(path: Path, link: Path) -> None:
 
 def watched_inputs(planned: Planned) -> list[Path]:
     """Inputs that no mount protects and that a fingerprint must watch; one that holds the run folder cannot be."""
-    shared = [n for n in planned.inputs if planned.is_data(n) and n not in planned.downloads]
-    data = [Path(planned.inputs[name]) for name in shared]
-    return [p for p in data if p not in planned.command.read_only and not planned.folder.is_relative_to(p)]
+    return [p for p in planned.shared() if p not in planned.command.read_only and not planned.folder.is_relative_to(p)]
 
 
 def verdict(planned: Planned, exit_code: int | None, changed: list[str]) -> tuple[int | None, str]:

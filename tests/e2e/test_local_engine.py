@@ -24,23 +24,11 @@ from runtime.local.pipeline import mounts_work, stoppable
 from runtime.local.plan import plan
 from runtime.local.record import Record
 from tests.fakes.echo import echo
-from tests.fakes.pipelines import write_component, write_pipeline
+from tests.fakes.pipelines import ngcrun, write_component, write_pipeline
 from tests.fakes.processes import wait_until_gone
 
 ROOT = Path(__file__).parents[2]
 A = "${{parent.jobs.a.outputs.out}}"
-
-
-def ngcrun(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "runtime", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def run_json(folder: Path) -> dict[str, Any]:

@@ -15,23 +15,11 @@ from typing import Any
 import pytest
 
 from runtime.local.pipeline import Options, run_file
-from tests.fakes.pipelines import write_component, write_pipeline
+from tests.fakes.pipelines import ngcrun, write_component, write_pipeline
 from tests.fakes.processes import wait_until_gone
 
 ROOT = Path(__file__).parents[2]
 CANARY = "c4nary+bird/8d1f="
-
-
-def ngcrun(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "runtime", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 def record_of(folder: Path) -> dict[str, Any]:

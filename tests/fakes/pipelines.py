@@ -1,12 +1,16 @@
-"""Small AzureML documents for tests of the local engine: a shell one-liner as component, and pipelines of it."""
+"""Small AzureML documents for tests of the local engine, and `ngcrun` over them as a user starts it."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+ROOT = Path(__file__).parents[2]
 COMPONENT: dict[str, Any] = {
     "type": "command",
     "name": "say",
@@ -39,3 +43,16 @@ def write_pipeline(folder: Path, jobs: dict[str, Any], name: str = "pipe", **fie
     data = {"type": "pipeline", "display_name": name} | fields | {"jobs": full}
     path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def ngcrun(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`ngcrun WORDS` of this checkout, in `folder`, with variables of its own; at most five minutes."""
+    return subprocess.run(
+        [sys.executable, "-m", "runtime", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
