@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime import masks
 from runtime import metrics as metrics_module
 from runtime.component import Component, Output
 from runtime.compose import Request, compose, parse
@@ -90,7 +91,8 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
         try:
             from runtime.tracking import flatten
 
-            metrics.params({name: redacted(text) for name, text in flatten(as_plain(ports)).items()})
+            hide = masks.of(os.environ).text  # what `ngcrun pipeline` hides, also in what the step itself tells MLflow
+            metrics.params({name: hide(redacted(text)) for name, text in flatten(as_plain(ports)).items()})
             _run(component, dataclasses.replace(ports, **stages, **_kept_folders(kept)), metrics)
             _require_outputs(component, stages, targets)
             status = "FINISHED"

@@ -56,6 +56,18 @@ def kept(ports: KeptPorts, _metrics: Metrics) -> None:
     (ports.done / "x").write_text(str(count))
 
 
+def test_a_secret_of_the_environment_is_in_no_param(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NGCRUN_METRICS_FILE", str(tmp_path / "metrics.jsonl"))
+    monkeypatch.setenv("MY_TOKEN", "c4nary-of-a-token")
+    monkeypatch.setenv("PLAIN", "c4nary-that-is-named")
+    monkeypatch.setenv("NGCRUN_SECRET_ENV", "PLAIN")  # what --secret-env hands on
+    words = ["text=c4nary-of-a-token", "note=c4nary-that-is-named", f"out={tmp_path / 'out'}"]
+    assert main(echo, words) == 0
+    told = (tmp_path / "metrics.jsonl").read_text()
+    assert "c4nary" not in told
+    assert told.count('"value": "***"') == 2
+
+
 @pytest.mark.parametrize("bound", [True, False])
 def test_what_is_kept_survives_a_failure_and_goes_when_it_has_served(tmp_path: Path, bound: bool) -> None:
     state = tmp_path / ("mine" if bound else "done.state")
