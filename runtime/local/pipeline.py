@@ -75,11 +75,12 @@ def machine_for(graph: graph_module.Graph, options: Options, *, mount: bool) -> 
     if asked not in (None, "all", "none") and not str(asked).isdigit():
         raise BadInput.of("--gpus", asked, "is neither all nor none nor a number", "say how many GPUs a step gets")
     devices = [] if asked == "none" else lease.inventory()
-    each = int(asked) if asked and asked.isdigit() else 0 if asked in ("all", "none") else None
+    each = int(asked) if asked and asked.isdigit() else {"all": len(devices), "none": 0}.get(str(asked))
     wrong = lease.problems(graph.steps, each, devices)
     if wrong:
         raise BadInput(wrong)
-    container = docker.Docker(options.network, "all" if asked == "all" else "", options.env) if options.docker else None
+    unleased = "all" if asked == "all" and not devices else ""  # docker may find what NVML does not
+    container = docker.Docker(options.network, unleased, options.env) if options.docker else None
     wrong = [
         Problem(flag, name, "is not in the environment", "export it, or leave it out")
         for flag, names in (("--secret-env", options.secret_env), ("--env", options.env))

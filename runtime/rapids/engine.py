@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput, ToolFailed
 from runtime.metrics import Metrics
+from runtime.rapids import naive_times
 
 if TYPE_CHECKING:
     import polars as pl
@@ -107,6 +108,7 @@ class Engine:
             return pl.collect_all([*sinks, summary], engine="streaming")[-1]
         for path, query in outputs.items():
             self._run(lambda engine, query=query, path=path: _sink(query, path, engine=engine))
+            naive_times.restore(path, query.collect_schema())
         return self.collect(summary)
 
     def _run(self, act: Any) -> Any:

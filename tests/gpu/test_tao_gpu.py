@@ -1,4 +1,4 @@
-"""TAO on a real GPU: the same commands as on the CPU, without the shim. Not run so far: no GPU was at hand."""
+"""TAO on a real GPU: the same commands as on the CPU, without the shim. Not run so far: the GPU at hand had no TAO."""
 
 from __future__ import annotations
 

@@ -102,3 +102,18 @@ def test_a_step_that_asks_for_more_than_there_is_is_refused(tmp_path: Path, monk
         run_file(path, {}, Options(runs=tmp_path / "runs", mlflow=False, gpus="many"))
     step = graph.read(path).steps["a"]
     assert [lease.wanted(step, None, 0), lease.wanted(step, None, 4), lease.wanted(step, 0, 4)] == [0, 4, 0]
+
+
+def test_all_gives_each_step_every_device_and_one_step_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml.install(monkeypatch, ["GPU-0", "GPU-1"])
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    command = "echo $CUDA_VISIBLE_DEVICES > ${{outputs.out}}/gpu; mkdir ${{inputs.at}}/busy; sleep 0.2; rmdir ${{inputs.at}}/busy"
+    write_component(tmp_path, command=command, inputs={"at": {"type": "string"}})
+    jobs = {n: {"inputs": {"at": str(tmp_path)}} for n in "ab"}
+    options = Options(runs=tmp_path / "runs", jobs=2, mlflow=False, gpus="all")
+    assert run_file(write_pipeline(tmp_path, jobs), {}, options) == 0
+    given = [p.read_text().strip() for p in tmp_path.glob("runs/*/steps/*/outputs/out/gpu")]
+    assert given == ["GPU-0,GPU-1", "GPU-0,GPU-1"]
