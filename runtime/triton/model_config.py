@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.triton import scheduling
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -77,6 +79,8 @@ class Plan:
     labels: Mapping[str, str] = field(default_factory=dict)  # output name -> file name
     warmup: Mapping[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)  # input name -> (shape, file name)
     version: int = 1
+    scheduler: scheduling.Scheduler = field(default_factory=scheduling.Dynamic)
+    serving: scheduling.Serving = field(default_factory=scheduling.Serving)
 
 
 def build(plan: Plan) -> Any:
@@ -92,9 +96,7 @@ def build(plan: Plan) -> Any:
         entry.label_filename = plan.labels.get(tensor.name, "")
     kind = ModelInstanceGroup.Kind.Value(plan.kind)
     config.instance_group.add(kind=kind, count=plan.count)
-    if plan.max_batch_size > 0:
-        # No queue delay: it more than doubled the latency of a single client when measured.
-        config.dynamic_batching.SetInParent()
+    scheduling.apply(config, plan)
     for key, value in sorted(plan.parameters.items()):
         config.parameters[key].string_value = value
     for size in sorted({1, max(1, plan.max_batch_size)} if plan.warmup else ()):
@@ -150,25 +152,41 @@ def read(path: Path) -> Any:
     Raises:
         ValueError: with the parser's own words, `line:column: what`, for text that is no ModelConfig.
     """
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def parse(text: str) -> Any:
+    """The message in the text of a config.pbtxt; raises `ValueError` as `read` does."""
     from google.protobuf import text_format
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+        return text_format.Parse(text, ModelConfig())
+    except text_format.ParseError as error:
         raise ValueError(" ".join(str(error).split())) from error
+
+
+def quoted(text: str) -> str:
+    """Text as a value in a config.pbtxt."""
+    from google.protobuf import text_encoding
+
+    return f'"{text_encoding.CEscape(text, as_utf8=True)}"'
 
 
 def signature_of(config: Any) -> Signature:
     """What a config promises; a dim that is only there for a reshape to nothing is left out."""
     return Signature(
-        tuple(_tensor(entry) for entry in config.input),
-        tuple(_tensor(entry) for entry in config.output),
+        tuple(tensor_of(entry) for entry in config.input),
+        tuple(tensor_of(entry) for entry in config.output),
         config.max_batch_size > 0,
     )
 
 
-def _tensor(entry: Any) -> Tensor:
+def tensor_of(entry: Any) -> Tensor:
+    """One entry of `input` or `output` as the model sees it: after its reshape."""
     return Tensor(
         entry.name, _type(entry), tuple(entry.reshape.shape) if entry.HasField("reshape") else tuple(entry.dims)
     )

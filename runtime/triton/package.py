@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from runtime.component import Input, Output, Param, component
+from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput, Problem
 from runtime.execute import main
 from runtime.metrics import Metrics
+from runtime.triton import scheduling
 from runtime.triton.model_config import Plan, Signature, Tensor
 
 if TYPE_CHECKING:
     from runtime.triton.source import Model
 
+# Ports that say what a given config.pbtxt says.
+IN_CONFIG = ("max_batch_size", "device", "instances", "scheduler", "serving")
 BATCH = 1024  # the default of `max_batch_size` for a model whose first dimension is free
 
 
@@ -56,6 +59,17 @@ class Ports:
     ] = "auto"
     instances: Annotated[int, Param("Copies of the model that run side by side", minimum=1)] = 1
     threads: Annotated[int, Param("CPU threads of one inference; 0: all cores", minimum=0)] = 1
+    config: Annotated[
+        Path | None,
+        Input("config.pbtxt, or a folder with one, to keep: comments stay, what the model contradicts is corrected"),
+    ] = None
+    scheduler: Annotated[
+        scheduling.Dynamic | scheduling.Direct | scheduling.Sequence,
+        Group("How the server batches requests", options=scheduling.SCHEDULERS),
+    ] = field(default_factory=scheduling.Dynamic)
+    serving: Annotated[
+        scheduling.Serving, Group("Versions, cache, rate limit, GPUs", options={"serving": scheduling.Serving})
+    ] = field(default_factory=scheduling.Serving)
     trust_pickle: Annotated[bool, Param("Open a pickle or unknown types, which can run any code they hold")] = False
     repository: Annotated[Path, Output("Model repository: what tritonserver and AzureML take", type="triton_model")]
     golden: Annotated[Path, Output("Rows and the model's own answers to them, for triton_verify")]
@@ -69,15 +83,20 @@ def package(ports: Ports, metrics: Metrics) -> None:
         BadInput: for a model that cannot be read or packaged as asked.
         ToolFailed: when the converted model answers otherwise than the original.
     """
+    from runtime.triton.check import check_repository
     from runtime.triton.repository import check_conversion, make_golden, write_golden, write_model
     from runtime.triton.source import open_model, sample_rows
 
     _check_name(ports.model_name)
+    given = _given_config(ports)
     model = open_model(ports.model, file=ports.file, trust_pickle=ports.trust_pickle)
     backend, why = choose_backend(ports, model)
-    plan = make_plan(ports, model, backend)
+    plan = make_plan(ports, model, backend, given[1] if given else None)
     golden = make_golden(model, sample_rows(ports.model, model))
-    folder = write_model(ports.repository, model, plan, golden)
+    folder, corrections = write_model(ports.repository, model, plan, golden, given)
+    for line in corrections:
+        print(f"config.pbtxt: {line}")
+    check_repository(ports.repository, plan.name)
     error = check_conversion(model, folder, plan, golden)
     about = {"model": plan.name, "version": plan.version, "kind": model.kind, "features": list(model.features)}
     write_golden(golden, ports.golden, about)
@@ -86,6 +105,7 @@ def package(ports: Ports, metrics: Metrics) -> None:
         print(f"no sample.parquet: {golden.rows} made-up golden rows and no warm-up")
     metrics.tags({"backend": backend, "backend_reason": why, "model_kind": model.kind, "golden_source": golden.source})
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    metrics.log({"config_corrections": len(corrections)} if given else {})
     metrics.log({"conversion_max_abs_error": error, "golden_rows": golden.rows, "repository_bytes": size})
 
 
@@ -109,9 +129,35 @@ def choose_backend(ports: Ports, model: Model) -> tuple[str, str]:
     return "python", f"the server here lacks {native}: {server.binary}"
 
 
-def make_plan(ports: Ports, model: Model, backend: str) -> Plan:
-    """What config.pbtxt will say; raises `BadInput` with all that does not fit the model."""
+def _given_config(ports: Ports) -> tuple[str, Any] | None:
+    """The text and the message of the config that is to be kept; raises `BadInput` where a port says the same again."""
+    if ports.config is None:
+        return None
+    from runtime.triton import config_fix
+
+    again = {
+        field.name: getattr(ports, field.name)
+        for field in fields(Ports)
+        if field.name in IN_CONFIG and getattr(ports, field.name) != _default(field)
+    }
+    if again:
+        todo = f"set it in {ports.config}, or leave out config"
+        raise BadInput([Problem(name, value, "is what config says, too", todo) for name, value in again.items()])
+    return config_fix.read(ports.config)
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def make_plan(ports: Ports, model: Model, backend: str, config: Any = None) -> Plan:
+    """What config.pbtxt will say; raises `BadInput` with all that does not fit the model.
+
+    `config`: the message that is to be kept, whose batch size then counts.
+    """
     batched, wanted = model.signature.batched, ports.max_batch_size
+    if config is not None:
+        wanted = int(config.max_batch_size) if batched else None
     problems = []
     if wanted and not batched:
         shapes = ", ".join(f"{t.name} {list(t.dims)}" for t in model.signature.inputs)
@@ -132,10 +178,15 @@ def make_plan(ports: Ports, model: Model, backend: str) -> Plan:
     size = (BATCH if wanted is None else wanted) if batched else 0
     signature = model.signature if size or not batched else _unbatched(model.signature)
     device = "cpu" if backend == "python" else ports.device
-    return Plan(
+    plan = Plan(
         ports.model_name, backend, signature, size, f"KIND_{device.upper()}", ports.instances,
         _parameters(ports, model, backend), version=ports.model_version,
+        scheduler=ports.scheduler, serving=ports.serving,
     )  # fmt: skip
+    problems = scheduling.problems(plan)
+    if problems:
+        raise BadInput(problems)
+    return plan
 
 
 def _unbatched(signature: Signature) -> Signature:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import ToolFailed
-from runtime.triton import model_config
+from runtime.triton import config_fix, model_config
 from runtime.triton.model_config import TYPES, Plan, Signature, Tensor
 from runtime.triton.source import Model
 
@@ -42,8 +42,13 @@ class Golden:
         return len(next(iter(self.inputs.values()))) if self.inputs else 0
 
 
-def write_model(repository: Path, model: Model, plan: Plan, golden: Golden) -> Path:
-    """Write `<repository>/<name>/{config.pbtxt, <version>/..., labels, warmup/...}`; returns the model's folder."""
+def write_model(
+    repository: Path, model: Model, plan: Plan, golden: Golden, given: tuple[str, Any] | None = None
+) -> tuple[Path, tuple[str, ...]]:
+    """Write `<repository>/<name>/{config.pbtxt, <version>/..., labels, warmup/...}`.
+
+    `given`: text and message of a config.pbtxt that is to be kept. Returns the model's folder and what was corrected.
+    """
     folder = repository / plan.name
     version = folder / str(plan.version)
     version.mkdir(parents=True)
@@ -53,8 +58,13 @@ def write_model(repository: Path, model: Model, plan: Plan, golden: Golden) -> P
         labels[output] = f"{output}_labels.txt"
         (folder / labels[output]).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     warmup = _write_warmup(folder, plan.signature, golden) if golden.source == "sample" else {}
-    model_config.write(model_config.build(replace(plan, labels=labels, warmup=warmup)), folder)
-    return folder
+    wanted = model_config.build(replace(plan, labels=labels, warmup=warmup))
+    if given is None:
+        model_config.write(wanted, folder)
+        return folder, ()
+    fixed = config_fix.fix(*given, plan, wanted)
+    (folder / model_config.FILE).write_text(fixed.text, encoding="utf-8")
+    return folder, fixed.corrections
 
 
 def _write_files(version: Path, model: Model, backend: str) -> None:

@@ -278,7 +278,7 @@ def test_a_conversion_that_changes_answers_is_refused(tmp_path):
     model = open_model(folder)
     golden = make_golden(model, sample_rows(folder, model))
     plan = make_plan(Ports(model=folder, repository=tmp_path / "r", golden=tmp_path / "g"), model, "python")
-    written = write_model(tmp_path / "r", model, plan, golden)
+    written, _ = write_model(tmp_path / "r", model, plan, golden)
     assert check_conversion(model, written, plan, golden) < 1e-5
     changed = replace(golden, outputs={name: array + 1 for name, array in golden.outputs.items()})
     with pytest.raises(
