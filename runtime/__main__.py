@@ -20,6 +20,7 @@ _AREAS = {
     "tao": "TAO: networks, specs, checks, runs",
     "images": "NGC images: list, check, bump, lock, build, push",
     "check": "find what is wrong with AzureML YAML, without Azure",
+    "triton": "Triton model repositories: list, add, rollback, diff",
     "azureml": "Azure Machine Learning: publish, submit, deploy",
 }
 
@@ -187,6 +188,12 @@ def _tao(arguments: argparse.Namespace) -> int:
     return cli.main(arguments.words)
 
 
+def _triton(arguments: argparse.Namespace) -> int:
+    from runtime.triton import command
+
+    return command.main(arguments.words or ["--help"])
+
+
 def _images(arguments: argparse.Namespace) -> int:
     from runtime import images_command
 
@@ -220,6 +227,7 @@ _HANDLERS = {
     "clean": local_cli.clean,
     "specs": _specs,
     "tao": _tao,
+    "triton": _triton,
     "images": _images,
     "check": _check,
     "azureml": _azureml,

@@ -57,7 +57,7 @@ def wrap(planned: Planned, image: str, options: Docker) -> Planned:
         words += ["--mount", mount(path.resolve(), path, read_only=True)]
     words += ["--mount", mount(planned.folder, planned.folder)]
     words += ["--gpus", options.gpus] if options.gpus else []
-    env = {"HOME": str(inner.cwd), **inner.env}
+    env = {"HOME": str(inner.cwd), "NGCRUN_IMAGE": image, **inner.env}  # runtime/triton/provenance.py reads it
     words += [word for name, value in env.items() for word in _env_words(name, value)]
     reports = REPORTS if options.network != "none" else ()
     words += [word for name in (*options.env, *AT_START, *reports) for word in ("--env", name)]

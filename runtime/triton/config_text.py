@@ -178,6 +178,8 @@ class Editor:
     def __init__(self, text: str) -> None:
         self.text, self.tree = text, parse(text)
         self._edits: list[tuple[int, int, str]] = []
+        self._added: list[tuple[Block, str]] = []
+        self._removed: set[int] = set()
 
     def set(self, block: Block, name: str, value: str) -> None:
         """Give a field this value; it is added where it is not there, and written once where it was repeated."""
@@ -191,7 +193,10 @@ class Editor:
 
     def add(self, block: Block, line: str) -> None:
         """A new line at the end of a block, indented as the block's fields are."""
-        last = block.fields[-1] if block.fields else None
+        self._added.append((block, line))
+
+    def _insert(self, block: Block, line: str) -> None:
+        last = next((f for f in reversed(block.fields) if id(f) not in self._removed), None)
         if last is None:
             self._edits.append((block.end, block.end, f" {line} "))
             return
@@ -203,6 +208,7 @@ class Editor:
 
     def remove(self, entry: Field) -> None:
         """Take a field away, and its line where nothing else is on it."""
+        self._removed.add(id(entry))
         begin = self.text.rfind("\n", 0, entry.start) + 1
         newline = self.text.find("\n", entry.end)
         end = len(self.text) if newline < 0 else newline + 1
@@ -229,7 +235,9 @@ class Editor:
             seen += len(entry.blocks)
 
     def done(self) -> str:
-        """The text with every change made."""
+        """The text with every change made; what was added goes behind what is left. To be called once."""
+        for block, line in self._added:
+            self._insert(block, line)
         gone = [(start, end) for start, end, new in self._edits if not new]
         text = self.text
         # By place from the end; several at one place stay in the order in which they were asked for.

@@ -83,6 +83,7 @@ def package(ports: Ports, metrics: Metrics) -> None:
         BadInput: for a model that cannot be read or packaged as asked.
         ToolFailed: when the converted model answers otherwise than the original.
     """
+    from runtime.triton import provenance
     from runtime.triton.check import check_repository
     from runtime.triton.repository import check_conversion, make_golden, write_golden, write_model
     from runtime.triton.source import open_model, sample_rows
@@ -96,6 +97,8 @@ def package(ports: Ports, metrics: Metrics) -> None:
     folder, corrections = write_model(ports.repository, model, plan, golden, given)
     for line in corrections:
         print(f"config.pbtxt: {line}")
+    made = {"model": plan.name, "kind": model.kind, "backend": backend}
+    provenance.write(folder / str(plan.version), model.path, **made, corrections=list(corrections))
     check_repository(ports.repository, plan.name)
     error = check_conversion(model, folder, plan, golden)
     about = {"model": plan.name, "version": plan.version, "kind": model.kind, "features": list(model.features)}

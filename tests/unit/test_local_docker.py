@@ -42,7 +42,7 @@ def test_a_docker_run_is_a_literal(tmp_path: Path) -> None:
         "--cidfile", f"{folder}/container.id",
         "--mount", f"type=bind,source={tmp_path}/data,target={tmp_path}/data,readonly",
         "--mount", f"type=bind,source={folder},target={folder}",
-        "--env", f"HOME={folder}/work", "--env", "AZURE_ML_INPUT_data", "--env", "AZURE_ML_OUTPUT_out",
+        "--env", f"HOME={folder}/work", "--env", "NGCRUN_IMAGE", "--env", "AZURE_ML_INPUT_data", "--env", "AZURE_ML_OUTPUT_out",
         "--env", "AZUREML_NODE_COUNT", "--env", "OWN", "--env", "PATH=/x", "--env", "NGCRUN_METRICS_FILE",
         "--env", "HF_TOKEN", "--env", "MASTER_PORT", "--cpus", "2",
         "image:1", "-c", f"cat '{tmp_path}/data/a' > {folder}/outputs/out/x",
