@@ -127,6 +127,8 @@ def choose_backend(ports: Ports, model: Model) -> tuple[str, str]:
         if ports.target == "local":
             raise
         return native, "no tritonserver here, so for an NGC container"
+    if model.onnx is None:
+        return native, "nothing else serves it"
     if native in server.backends():
         return native, f"the server here ships it: {server.binary}"
     return "python", f"the server here lacks {native}: {server.binary}"
@@ -162,6 +164,9 @@ def make_plan(ports: Ports, model: Model, backend: str, config: Any = None) -> P
     if config is not None:
         wanted = int(config.max_batch_size) if batched else None
     problems = []
+    if model.onnx is None and backend != "fil":
+        todo = "use backend=native, for the fil backend of an NGC container"
+        problems.append(Problem("backend", backend, f"runs ONNX, which nothing makes from {model.path.name}", todo))
     if wanted and not batched:
         shapes = ", ".join(f"{t.name} {list(t.dims)}" for t in model.signature.inputs)
         todo = "export the model with a free first dimension, or use max_batch_size=0"

@@ -31,7 +31,7 @@ class Model:
         kind: a key of `KINDS`.
         path: the file it was read from.
         signature: what it takes and gives.
-        onnx: makes it an ONNX `ModelProto`.
+        onnx: makes it an ONNX `ModelProto`; None where nothing writes one from it.
         treelite: makes it a Treelite model; None where FIL cannot serve it with the same result.
         predict: answers in this process: input arrays by name to output arrays by name, rows first.
         labels: class names of an output, in order.
@@ -42,7 +42,7 @@ class Model:
     kind: str
     path: Path
     signature: Signature
-    onnx: Callable[[], Any]
+    onnx: Callable[[], Any] | None
     predict: Callable[[Arrays], dict[str, NDArray[Any]]]
     treelite: Callable[[], Any] | None = None
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -61,6 +61,7 @@ class Kind:
 KINDS = {
     "onnx": Kind((".onnx",), "runtime.triton.kind_onnx"),
     "xgboost": Kind((".ubj", ".json"), "runtime.triton.kind_xgboost"),
+    "forest": Kind((".tl", ".lgb", ".txt"), "runtime.triton.kind_forest"),
     "sklearn": Kind((".skops", ".pkl", ".joblib"), "runtime.triton.kind_sklearn"),
 }
 PICKLES = (".pkl", ".joblib")
@@ -79,7 +80,7 @@ def open_model(folder: Path, *, file: str | None = None, trust_pickle: bool = Fa
 
 def find_file(folder: Path, file: str | None = None) -> tuple[Path, str]:
     """The one model file of a folder and its kind."""
-    folder = _named_by_card(folder) if file is None else folder
+    folder = _named_by_mlflow(_named_by_card(folder)) if file is None else folder
     if folder.is_file():
         folder, file = folder.parent, folder.name
     found = sorted(p for p in folder.iterdir() if p.is_file())
@@ -111,9 +112,39 @@ def _named_by_card(folder: Path) -> Path:
     return folder / named if named and (folder / named).is_file() else folder
 
 
+# Which file of a flavour holds the model. Source: mlflow 3.15.0, `save_model` of each flavour.
+FLAVORS = {"xgboost": "data", "lightgbm": "data", "sklearn": "pickled_model", "onnx": "data"}
+
+
+def _named_by_mlflow(folder: Path) -> Path:
+    """The file that an `MLmodel` names; the folder itself without one, or where it is there but not ours to open."""
+    card = folder / "MLmodel"
+    if not folder.is_dir() or not card.is_file():
+        return folder
+    import yaml
+
+    try:
+        flavors = yaml.safe_load(card.read_text(encoding="utf-8"))["flavors"]
+        known = {name: flavors[name].get(key) for name, key in FLAVORS.items() if name in flavors}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput.of(
+            PORT, card, f"is not MLflow's description of a model ({error})", "save the model again"
+        ) from error
+    if not known:
+        others = ", ".join(sorted(set(flavors) - {"python_function"})) or "python_function"
+        wrong = f"holds a model of the flavour {others}, which is not packaged"
+        raise BadInput.of(
+            PORT, card, wrong, f"known: {', '.join(FLAVORS)}; or give a folder with the model file itself"
+        )
+    named = next((folder / value for value in known.values() if value), folder)
+    return named if named.is_file() else folder
+
+
 def kind_of(path: Path) -> str | None:
-    """The kind of a file, or None; a .json is a model only if XGBoost wrote it."""
+    """The kind of a file, or None; a .json is a model only if XGBoost wrote it, a .txt only if LightGBM did."""
     if path.suffix == ".json" and not _is_xgboost_json(path):
+        return None
+    if path.suffix == ".txt" and not _is_lightgbm(path):
         return None
     return next((name for name, kind in KINDS.items() if path.suffix in kind.suffixes), None)
 
@@ -121,6 +152,11 @@ def kind_of(path: Path) -> str | None:
 def _is_xgboost_json(path: Path) -> bool:
     with path.open("rb") as file:
         return re.search(rb'"learner"\s*:\s*\{', file.read(65536)) is not None
+
+
+def _is_lightgbm(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(64).startswith((b"tree\n", b"tree\r\n"))
 
 
 def feature_names(folder: Path) -> tuple[str, ...]:

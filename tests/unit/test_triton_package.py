@@ -44,7 +44,9 @@ def files(folder):
 def test_each_learner_is_laid_out_for_each_backend(tmp_path, learner, backend, chosen, expected):
     folder = models.model_folder(tmp_path / "m", learner)
     assert run(tmp_path, folder, f"backend={backend}", "model_name=fare") == 0
-    assert files(tmp_path / "repo" / "fare") == sorted([*expected, "config.pbtxt", "warmup/input__0.bin"])
+    assert files(tmp_path / "repo" / "fare") == sorted(
+        [*expected, "1/provenance.json", "config.pbtxt", "warmup/input__0.bin"]
+    )
     config = config_of(tmp_path, "fare")
     assert (config.backend, config.name, config.max_batch_size) == (chosen, "fare", 1024)
     assert json.loads(model_config.parameter(config, "feature_names")) == list(models.FEATURES)
@@ -110,7 +112,7 @@ def test_an_onnx_model_with_weights_outside_itself_keeps_them(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "m" / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
     assert run(tmp_path, tmp_path / "m") == 0
-    assert files(tmp_path / "repo" / "model") == ["1/model.onnx", "1/w.bin", "config.pbtxt"]
+    assert files(tmp_path / "repo" / "model") == ["1/model.onnx", "1/provenance.json", "1/w.bin", "config.pbtxt"]
 
 
 def test_a_fixed_first_dimension_means_no_batches(tmp_path):
