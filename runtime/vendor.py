@@ -22,13 +22,17 @@ _PIECE = 1 << 16
 LAUNCHER = Path(__file__).with_name("launch.py")
 
 
+LONGEST_LINE = 1000  # a failed warm-up of tritonserver 2.51.0 is told in one line of 60,000 characters
+
+
 def tail(log: Path, lines: int = TAIL_LINES) -> str:
-    """The last `lines` lines of a log, read from its end; undecodable bytes are replaced."""
+    """The last `lines` lines of a log, read from its end; undecodable bytes are replaced, very long lines cut."""
     if not log.is_file():
         return ""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 64 * 1024))
-        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+        found = file.read().decode("utf-8", "replace").splitlines()[-lines:]
+    return "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..." for line in found)
 
 
 @contextlib.contextmanager

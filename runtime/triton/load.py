@@ -57,7 +57,7 @@ def measure(  # noqa: PLR0913 - what a measurement has
     def client(index: int) -> None:
         try:
             with Client(endpoint, model) as connection:
-                requests = _requests(rows, batch, batched)
+                requests = sendable(rows, batch, batched)
                 for request in requests[:WARM]:
                     connection.infer(request, types)
                 go.wait(30)
@@ -89,7 +89,7 @@ def _loop(send: Callable[[int], object], seconds: float, times: list[float]) -> 
     return now - start
 
 
-def _requests(rows: Mapping[str, NDArray[Any]], batch: int, batched: bool) -> list[dict[str, NDArray[Any]]]:
+def sendable(rows: Mapping[str, NDArray[Any]], batch: int, batched: bool) -> list[dict[str, NDArray[Any]]]:
     """Up to 16 different requests, made before the clock starts."""
     import numpy as np
 

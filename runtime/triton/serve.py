@@ -239,7 +239,8 @@ def load_error(text: str, log: str) -> str:
     if "failed to poll" in text:
         found = _PARSE.findall(log) or _POLL.findall(log)
         text = found[-1] if found else text
-    return " ".join(text.split("\n\nAt:", maxsplit=1)[0].split()).rstrip(" .;")
+    line = " ".join(text.split("\n\nAt:", maxsplit=1)[0].split()).rstrip(" .;")
+    return "; ".join(dict.fromkeys(line.split("; ")))  # a failed warm-up is told once a row
 
 
 def _request(port: int, method: str, path: str, timeout_s: float) -> tuple[int, str]:
