@@ -31,7 +31,6 @@ PER_GPU = 4  # instances of one model on a GPU that are tried at most
 # At the end the config as it was and the best few are measured again, in turn: on a busy machine the best of many
 # trials is mostly the luckiest.
 FINALISTS, COMPARED = 2, 3
-COMPARED_S = 2.0
 
 
 @dataclass(kw_only=True)
@@ -188,7 +187,7 @@ class Bench:
             names = {trial: stack.enter_context(self.loaded(trial.settings)) for trial in finalists}
             for _ in range(COMPARED):
                 for trial, name in names.items():
-                    point = self.point(name, trial.level or 1, COMPARED_S)
+                    point = self.point(name, trial.level or 1, 2 * self.ports.point_s)
                     late = self.ports.latency_ms is not None and point.p99_ms > self.ports.latency_ms
                     found[trial].append(0.0 if late else point.rows_per_s)
         return {trial: statistics.median(figures) for trial, figures in found.items()}
