@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.triton.load import Figures
+from runtime.triton.under_load import Finding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +42,7 @@ class Report:
     golden_source: str = ""
     ready_s: float = 0.0
     answers: list[Answer] = field(default_factory=list)
+    under_load: list[Finding] = field(default_factory=list)
     figures: list[Figures] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
@@ -72,6 +74,10 @@ class Report:
                     for a in self.answers
                 ],
             )
+        if self.under_load:
+            lines += ["", "## Not one thing at a time", ""]
+            rows = [[finding.what, finding.requests, finding.wrong or "as it should"] for finding in self.under_load]
+            lines += _table(["what", "requests", "how it went"], rows)
         if self.figures:
             lines += ["", f"## Latency and throughput ({self.figures[0].clients} client on the same machine)", ""]
             lines += _table(

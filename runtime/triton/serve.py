@@ -26,7 +26,7 @@ from runtime.triton.serve_env import Server, find_server
 HOST = "127.0.0.1"
 SHM = Path("/dev/shm")  # noqa: S108 - where the kernel puts POSIX shared memory; nothing is created there by us
 POLL_S = 0.02
-
+RELOAD_S = 60.0
 # What a server says in its log before it waits for ever. Source: measured with 2.51.0, docs/triton.md.
 _STUCK = re.compile(
     r"error while loading shared libraries: .*|Python model file not found in '[^']*'|terminate called after .*"
@@ -73,6 +73,8 @@ def serving(  # noqa: PLR0913 - what a server has
     prefix = f"ngcrun-{os.getpid()}-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory(prefix="ngcrun-serve-", ignore_cleanup_errors=True) as work, _kept_log():
         if as_python:
+            from runtime.triton.twins import python_twins
+
             repository = python_twins(repository, models, Path(work))
         argv = command(server, plain_path(repository, Path(work)), backend_folder(server, Path(work)), ports, prefix)
         log = Path(work) / "server.log"
@@ -173,6 +175,22 @@ def _guarded(group: int, work: str, prefix: str) -> Iterator[None]:
         guard.communicate()
 
 
+def reload_model(running: Running, name: str) -> None:
+    """Make the server load a model anew, as it is; raises `ToolFailed`.
+
+    A server skips a model of which nothing has changed, so a parameter that nobody reads is added to what it is told.
+    """
+    port = int(running.http.rpartition(":")[2])
+    status, text = _request(port, "GET", f"/v2/models/{name}/config", RELOAD_S)
+    if status == 200:
+        config = json.loads(text)
+        config.setdefault("parameters", {})["ngcrun_reload"] = {"string_value": secrets.token_hex(4)}
+        body = json.dumps({"parameters": {"config": json.dumps(config)}})
+        status, text = _request(port, "POST", f"/v2/repository/models/{name}/load", RELOAD_S, body)
+    if status != 200:
+        raise ToolFailed(f"model {name!r} cannot be loaded again: {load_error(text, vendor.tail(running.log, 400))}")
+
+
 def remove_shared_memory(prefix: str) -> None:
     """Remove what a killed server left: its regions carry the prefix that it was started with."""
     for path in SHM.glob(f"{prefix}*"):
@@ -243,33 +261,14 @@ def load_error(text: str, log: str) -> str:
     return "; ".join(dict.fromkeys(line.split("; ")))  # a failed warm-up is told once a row
 
 
-def _request(port: int, method: str, path: str, timeout_s: float) -> tuple[int, str]:
+def _request(port: int, method: str, path: str, timeout_s: float, body: str | None = None) -> tuple[int, str]:
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
     try:
-        connection.request(method, path)
+        connection.request(method, path, body)
         answer = connection.getresponse()
         return answer.status, answer.read().decode("utf-8", "replace")
     finally:
         connection.close()
-
-
-def python_twins(repository: Path, models: Sequence[str], work: Path) -> Path:
-    """A repository in `work` with copies of ONNX models, same names, same IO, that run on the python backend."""
-    from runtime.triton import model_config
-    from runtime.triton.repository import TEMPLATE
-
-    for name in models:
-        twin = work / "twins" / name
-        shutil.copytree(repository / name, twin)
-        config = model_config.read(twin / model_config.FILE)
-        config.backend, config.platform = "python", ""
-        del config.instance_group[:]
-        config.instance_group.add(kind=2, count=1)  # KIND_CPU
-        config.parameters["numpy_below"].string_value = "2"
-        model_config.write(config, twin)
-        for version in (p for p in twin.iterdir() if p.name.isdecimal()):
-            shutil.copyfile(TEMPLATE, version / "model.py")
-    return work / "twins"
 
 
 def cli(argv: Sequence[str]) -> int:

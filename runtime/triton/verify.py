@@ -14,6 +14,7 @@ from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.triton.model_config import TYPES
 from runtime.triton.report import Answer, Report
+from runtime.triton.under_load import Asked, Finding, findings, tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +49,17 @@ class Ports:
         str | None,
         Param("Ask this endpoint instead of starting a server: https://... of AzureML, key in TRITON_TOKEN"),
     ] = None
-    atol: Annotated[float, Param("Absolute difference that is allowed, in the output's unit", minimum=0)] = 1e-3
-    rtol: Annotated[float, Param("Relative difference that is allowed", minimum=0)] = 1e-4
+    atol: Annotated[
+        float | None, Param("Absolute difference that is allowed, in the output's unit; absent: by its type", minimum=0)
+    ] = None
+    rtol: Annotated[float | None, Param("Relative difference that is allowed; absent: by the type", minimum=0)] = None
+    under_load: Annotated[
+        str,
+        Param(
+            "Also ask many at once, wrongly, and during a reload; auto: of a server that it starts itself",
+            choices=("auto", "yes", "no"),
+        ),
+    ] = "auto"
     measure_s: Annotated[
         float, Param("Seconds of measuring for each batch size and protocol; 0: none", minimum=0, maximum=600)
     ] = 0.5
@@ -91,12 +101,16 @@ def verify(ports: Ports, metrics: Metrics) -> None:
     )
     _log(report, metrics)
     print(report.markdown())
+    spoiled = [finding for finding in report.under_load if finding.wrong]
+    if spoiled:
+        raise ToolFailed(f"{served.name}: {spoiled[0].what}: {spoiled[0].wrong}")
     failed = [a for a in report.answers if not a.ok]
     if failed:
         worst = max(failed, key=lambda a: a.max_abs)
         what = f"{served.name}: answers differ from the model's: {worst.output!r} over {worst.protocol}"
+        atol, rtol = tolerance(served.signature, worst.output, ports.atol, ports.rtol)
         raise ToolFailed(
-            f"{what} by up to {worst.max_abs:.3g} (atol={ports.atol:g}, rtol={ports.rtol:g}); "
+            f"{what} by up to {worst.max_abs:.3g} (atol={atol:g}, rtol={rtol:g}); "
             "package the model that made the golden rows"
         )
 
@@ -156,6 +170,22 @@ def _ask_endpoint(ports: Ports, url: str, served: Served, golden: Golden, report
     report.live, report.live_reason, report.server = "run", "at the endpoint that was named", endpoint.address
     if golden.rows:
         report.answers += compare_answers(endpoint, served, golden, ports)
+        if ports.under_load == "yes":
+            report.under_load = findings(_asked(ports, served, golden, endpoint))
+
+
+def _asked(ports: Ports, served: Served, golden: Golden, endpoint: Endpoint) -> Asked:
+    most = served.config.max_batch_size
+    return Asked(endpoint, served.name, served.signature, most, golden, ports.atol, ports.rtol)
+
+
+def _under_load(ports: Ports, served: Served, golden: Golden, running: Running) -> list[Finding]:
+    from runtime.triton.client import Endpoint
+    from runtime.triton.serve import reload_model
+
+    found = findings(_asked(ports, served, golden, Endpoint(running.grpc, "grpc")))
+    http = _asked(ports, served, golden, Endpoint(running.http, "http"))
+    return found + findings(http, lambda: reload_model(running, served.name))
 
 
 def _serve(ports: Ports, served: Served, server: Server, golden: Golden, report: Report) -> None:
@@ -199,6 +229,8 @@ def _ask(ports: Ports, served: Served, running: Running, golden: Golden, report:
                     clients=ports.clients,
                 )
             )
+    if ports.under_load != "no" and all(a.ok for a in report.answers) and golden.outputs:
+        report.under_load = _under_load(ports, served, golden, running)
 
 
 def compare_answers(endpoint: Endpoint, served: Served, golden: Golden, ports: Ports) -> list[Answer]:
@@ -220,7 +252,8 @@ def compare_answers(endpoint: Endpoint, served: Served, golden: Golden, ports: P
         if want is None:
             answers.append(Answer(endpoint.protocol, name, golden.rows, 0.0, 0.0, True))
             continue
-        found = compare(array.reshape(want.shape), want, ports.atol, ports.rtol)
+        atol, rtol = tolerance(served.signature, name, ports.atol, ports.rtol)
+        found = compare(array.reshape(want.shape), want, atol, rtol)
         answers.append(Answer(endpoint.protocol, name, golden.rows, found.max_abs, found.max_rel, found.ok))
     return answers
 
