@@ -105,6 +105,7 @@ def command(asked: Asked, settings: Settings) -> int:
         traffic = dict(there.traffic or {}) if there else None
         made = plan(asked, spec, models.shown(model), traffic, known)
     say(text(made))
+    _engines_fit(model, asked, made)
     if asked.dry_run:
         return 0
     with client.hushed(), client.translated(f"endpoint {made.endpoint}"):
@@ -124,6 +125,19 @@ def command(asked: Asked, settings: Settings) -> int:
                     say(f"deployment {name} is gone")
     say(f"endpoint {made.endpoint}: {_shares(made.after)}")
     return 0
+
+
+def _engines_fit(model: str, asked: Asked, made: Plan) -> None:
+    """Refuse a TensorRT engine for another GPU than the instances have, where the repository is here to be read."""
+    from runtime.triton import engine_card
+
+    folders = [Path(model), asked.file.parent / model] if model else []
+    folder = asked.repository or next((path for path in folders if path.is_dir()), None)
+    if folder is None:
+        return
+    problems = engine_card.repository_problems(folder, engine_card.capability(made.instance_type), "--model")
+    if problems:
+        raise BadInput(problems)
 
 
 def _read(asked: Asked) -> Mapping[str, Any]:

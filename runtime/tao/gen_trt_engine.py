@@ -25,15 +25,17 @@ class Ports(TaoPorts):
         str | None,
         Param("DetectNet_v2: precision, else fp16; others name it in their spec", choices=("fp32", "fp16", "int8")),
     ] = None
-    engine: Annotated[Path, Output("The TensorRT engine and model.json")]
+    engine: Annotated[Path, Output("The TensorRT engine, model.json, and engine.json: for which GPU it is")]
 
 
 @component(name="tao_gen_trt_engine", version="1", image="tao-deploy")
 def gen_trt_engine(ports: Ports, metrics: Metrics) -> None:
     """Run TAO's `gen_trt_engine` of `ports.network` and leave what it wrote in `engine`."""
     from runtime.tao.perform import perform
+    from runtime.triton import engine_card
 
     perform("gen_trt_engine", ports, metrics, ports.engine)
+    engine_card.write(ports.engine)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,9 @@ class Ports:
     max_batch_size: Annotated[
         int | None, Param("Rows in one batch; 0: no batching; absent: 1024 where the model allows batches", minimum=0)
     ] = None
+    gpu: Annotated[
+        str | None, Param("GPU that it will run on: 8.0, or a VM size; absent: the one here, if there is one")
+    ] = None
     device: Annotated[
         str, Param("Where instances run; auto: a GPU if the server has one", choices=("auto", "cpu", "gpu"))
     ] = "auto"
@@ -83,22 +86,25 @@ def package(ports: Ports, metrics: Metrics) -> None:
         BadInput: for a model that cannot be read or packaged as asked.
         ToolFailed: when the converted model answers otherwise than the original.
     """
-    from runtime.triton import provenance
+    from runtime.triton import engine_card, provenance
     from runtime.triton.check import check_repository
     from runtime.triton.repository import check_conversion, make_golden, write_golden, write_model
     from runtime.triton.source import open_model, sample_rows
 
     _check_name(ports.model_name)
     given = _given_config(ports)
-    model = open_model(ports.model, file=ports.file, trust_pickle=ports.trust_pickle)
+    model = _for_gpu(ports, open_model(ports.model, file=ports.file, trust_pickle=ports.trust_pickle))
     backend, why = choose_backend(ports, model)
     plan = make_plan(ports, model, backend, given[1] if given else None)
+    if model.engine is not None:
+        print(f"a TensorRT engine for {model.engine.text()}; the golden rows are the answers of the ONNX model")
     golden = make_golden(model, sample_rows(ports.model, model))
     folder, corrections = write_model(ports.repository, model, plan, golden, given)
     for line in corrections:
         print(f"config.pbtxt: {line}")
     made = {"model": plan.name, "kind": model.kind, "backend": backend}
-    provenance.write(folder / str(plan.version), model.path, **made, corrections=list(corrections))
+    card = engine_card.card_of(model)
+    provenance.write(folder / str(plan.version), model.path, **made, corrections=list(corrections), **card)
     check_repository(ports.repository, plan.name)
     error = check_conversion(model, folder, plan, golden)
     about = {"model": plan.name, "version": plan.version, "kind": model.kind, "features": list(model.features)}
@@ -114,7 +120,7 @@ def package(ports: Ports, metrics: Metrics) -> None:
 
 def choose_backend(ports: Ports, model: Model) -> tuple[str, str]:
     """The Triton backend, and why: as asked, else by the target, else by what the server found here ships."""
-    native = "fil" if model.treelite is not None else "onnxruntime"
+    native = model.backend or ("fil" if model.treelite is not None else "onnxruntime")
     if ports.backend != "auto":
         return (native if ports.backend == "native" else "python"), f"backend={ports.backend}"
     if ports.target == "ngc":
@@ -132,6 +138,24 @@ def choose_backend(ports: Ports, model: Model) -> tuple[str, str]:
     if native in server.backends():
         return native, f"the server here ships it: {server.binary}"
     return "python", f"the server here lacks {native}: {server.binary}"
+
+
+def _for_gpu(ports: Ports, model: Model) -> Model:
+    """The model; for an engine that does not run on `gpu`, the ONNX model that it was built from."""
+    from runtime.triton import engine_card, provenance, source
+
+    here = provenance.gpu()
+    asked = engine_card.capability(ports.gpu) if ports.gpu else here["compute_capability"] if here else None
+    if model.engine is None or (asked is None and not ports.gpu):
+        return model
+    wrong = engine_card.mismatch(model.engine, asked, engine_card.tensorrt_here())
+    if wrong is None:
+        return model
+    if ports.file == model.path.name:
+        raise BadInput.of("model", model.path, wrong, engine_card.REBUILD)
+    (onnx,) = sorted(model.path.parent.glob("*.onnx"))  # kind_engine found exactly one
+    print(f"{model.path.name} {wrong}: {onnx.name} is packaged in its place")
+    return source.open_model(onnx)
 
 
 def _given_config(ports: Ports) -> tuple[str, Any] | None:
@@ -164,8 +188,8 @@ def make_plan(ports: Ports, model: Model, backend: str, config: Any = None) -> P
     if config is not None:
         wanted = int(config.max_batch_size) if batched else None
     problems = []
-    if model.onnx is None and backend != "fil":
-        todo = "use backend=native, for the fil backend of an NGC container"
+    if model.onnx is None and backend == "python":
+        todo = "use backend=native, for an NGC container"
         problems.append(Problem("backend", backend, f"runs ONNX, which nothing makes from {model.path.name}", todo))
     if wanted and not batched:
         shapes = ", ".join(f"{t.name} {list(t.dims)}" for t in model.signature.inputs)
@@ -183,6 +207,11 @@ def make_plan(ports: Ports, model: Model, backend: str, config: Any = None) -> P
         )
     if problems:
         raise BadInput(problems)
+    if model.engine is not None and wanted is None and batched:
+        wanted = model.engine.max_batch_size
+        if wanted is None:
+            todo = "say what the engine's optimization profile allows"
+            raise BadInput.of("max_batch_size", None, "is not known of an engine", todo)
     size = (BATCH if wanted is None else wanted) if batched else 0
     signature = model.signature if size or not batched else _unbatched(model.signature)
     device = "cpu" if backend == "python" else ports.device

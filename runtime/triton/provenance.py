@@ -32,7 +32,7 @@ def write(version: Path, source: Path, **about: Any) -> None:
         **about,
         "packaged_by": {"ngcrun": __version__, **_packages()},
         "container": {name: os.environ[name] for name in (IMAGE, *CONTAINER) if os.environ.get(name)},
-        "gpu": _gpu(),
+        "gpu": gpu(),
         "git": git_state(source.parent) or git_state(Path.cwd()),
         "mlflow_run": os.environ.get("MLFLOW_RUN_ID") or _trained_by(source.parent),
     }
@@ -93,7 +93,7 @@ def _packages() -> dict[str, str]:
     return found
 
 
-def _gpu() -> dict[str, str] | None:
+def gpu() -> dict[str, str] | None:
     """The first GPU here, its compute capability and driver; None without one."""
     try:
         import pynvml

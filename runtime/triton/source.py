@@ -17,6 +17,8 @@ from runtime.triton.model_config import Signature
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from runtime.triton.engine_card import Built
+
 PORT = "model"
 FEATURES, SAMPLE = "features.json", "sample.parquet"
 
@@ -37,6 +39,8 @@ class Model:
         labels: class names of an output, in order.
         refuse: values that the model itself refuses: `nan`, `inf`.
         features: column names, in order; empty where nobody said.
+        backend: the one backend that serves it; empty where there is a choice.
+        engine: where a TensorRT engine was built.
     """
 
     kind: str
@@ -48,6 +52,8 @@ class Model:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     refuse: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    backend: str = ""
+    engine: Built | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Kind:
 KINDS = {
     "onnx": Kind((".onnx",), "runtime.triton.kind_onnx"),
     "xgboost": Kind((".ubj", ".json"), "runtime.triton.kind_xgboost"),
+    "engine": Kind((".engine", ".plan"), "runtime.triton.kind_engine"),
     "forest": Kind((".tl", ".lgb", ".txt"), "runtime.triton.kind_forest"),
     "sklearn": Kind((".skops", ".pkl", ".joblib"), "runtime.triton.kind_sklearn"),
 }
@@ -87,6 +94,9 @@ def find_file(folder: Path, file: str | None = None) -> tuple[Path, str]:
     if file is not None:
         found = [p for p in found if p.name == file]
     models = {path: kind for path in found if (kind := kind_of(path))}
+    engines = {path: kind for path, kind in models.items() if kind == "engine"}
+    if len(engines) == 1 and set(models.values()) == {"engine", "onnx"}:
+        models = engines  # and the ONNX model that it was built from
     if len(models) == 1:
         return next(iter(models.items()))
     if models:
