@@ -6,6 +6,7 @@ triton-inference-server/fil_backend, docs/model_config.md, "Model Filenames".
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ FIL_FILES = {
     "lightgbm": "model.txt",
     "treelite_checkpoint": "checkpoint.tl",
 }
+# What people write for a backend's name. A name that is not known at all may be somebody's own backend.
+MISTAKEN = {"onnx": "onnxruntime", "trt": "tensorrt", "torch": "pytorch", "libtorch": "pytorch", "xgboost": "fil"}
 KNOWN = sorted({row.name for row in BACKENDS} | {"fil"})
 PLATFORMS = {name: row for row in BACKENDS for name in row.platforms}
 
@@ -68,6 +71,13 @@ def backend_of(config: Any, version: Path | None) -> str:
     return next((row.name for row in BACKENDS if row.file in found), "")
 
 
+def _platform_as_backend(name: str) -> list[str]:
+    """The backend of a platform's name, or one that is spelled nearly so."""
+    if name in PLATFORMS:
+        return [PLATFORMS[name].name]
+    return difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
+
+
 def model_file(config: Any, backend: str) -> str:
     """The name of the file or folder that the backend opens in a version folder; empty for a backend unknown here."""
     if config.default_model_filename:
@@ -79,11 +89,23 @@ def model_file(config: Any, backend: str) -> str:
     return next((row.file for row in BACKENDS if row.name == backend), "")
 
 
-def disagreements(config: Any, backend: str) -> Iterator[Finding]:
+def disagreements(config: Any, backend: str, version: Path | None) -> Iterator[Finding]:
     """A backend that nobody can tell, and a platform that belongs to another one."""
+    meant = MISTAKEN.get(config.backend) or next(iter(_platform_as_backend(config.backend)), None)
+    if meant and config.backend not in KNOWN:
+        yield f"has the backend {config.backend!r}, which no server has", f"write backend: {meant!r}"
+    found = {path.name for path in version.iterdir()} if version else set()
+    guesses = [row for row in BACKENDS if row.file in found]
+    if len(guesses) > 1 and not (config.backend or config.platform or config.default_model_filename):
+        names = ", ".join(row.file for row in guesses)
+        wrong = f"names no backend and holds {names}, of which the server takes {guesses[0].file}"
+        yield wrong, f"write backend: one of {', '.join(row.name for row in guesses)}"
     if not backend:
         what = f"has the platform {config.platform!r}, which no server knows" if config.platform else "names no backend"
         yield what, f"write backend: one of {', '.join(KNOWN)}"
+    kind = parameter(config, "model_type") or "xgboost"
+    if backend == "fil" and kind not in FIL_FILES:
+        yield f"has model_type {kind!r}", f"write one of {', '.join(FIL_FILES)}"
     owner = PLATFORMS.get(config.platform)
     if config.backend and owner and owner.name != config.backend:
         wrong = f"has backend {config.backend!r} and platform {config.platform!r}, which is of {owner.name}"

@@ -85,7 +85,7 @@ def check_repository(repository: Path, name: str | None = None) -> Served:
             read.problems += at(read.folders[model] / FILE, iter(found))
     chosen = name or _main(repository, read)
     if read.problems or chosen is None:
-        raise BadInput(read.problems)
+        raise BadInput(dict.fromkeys(read.problems))  # two warm-ups of one file are one finding
     return _served(read, chosen)
 
 
@@ -123,12 +123,12 @@ def _model(folder: Path, config: Any) -> Iterator[Problem]:
         yield problem(path, wrong, "make the two the same")
     yield from at(path, config_findings(config))
     backend = backend_of(config, newest(folder))
+    unclear = [] if backend == ENSEMBLE else list(disagreements(config, backend, newest(folder)))
+    yield from at(path, iter(unclear))
     if backend == ENSEMBLE:
         yield from at(path, ensemble_findings(config))
-    else:
-        yield from at(path, disagreements(config, backend))
     yield from file_problems(folder, config, backend)
-    for version in version_folders(folder):
+    for version in () if unclear else version_folders(folder):
         yield from model_problems(folder, version, config, backend)
 
 

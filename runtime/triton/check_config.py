@@ -18,6 +18,7 @@ from runtime.triton.findings import Finding, Rule
 # model_config.proto, read from the binary of nvidia-pytriton 0.7.0.
 NEWER = ("model_metrics", "ensemble_scheduling.max_inflight_requests")
 TENSORRT = "tensorrt_plan"
+KIND_GPU, TYPE_INT32, TYPE_FP32 = 1, 8, 11  # Source: model_config.proto, ModelInstanceGroup.Kind and DataType
 
 
 def config_findings(config: Any) -> Iterator[Finding]:
@@ -35,6 +36,8 @@ def config_notes(config: Any) -> Iterator[str]:
             message = getattr(message, name)
         if message.HasField(last) if last == "model_metrics" else getattr(message, last):
             yield f"has {path}, which tritonserver 2.51.0 refuses as an unknown field; use a newer one, or remove it"
+    if any(group.kind == KIND_GPU for group in config.instance_group):
+        yield "asks for KIND_GPU, which a server without a GPU refuses"
 
 
 def _max_batch_size(config: Any) -> Iterator[Finding]:
@@ -58,10 +61,7 @@ def _tensor(what: str, entry: Any, config: Any) -> Iterator[Finding]:
     where = f"gives {what} {entry.name!r}"
     if entry.data_type == 0:
         yield f"{where} no data_type", "write it, such as data_type: TYPE_FP32"
-    if not entry.dims or any(d == 0 or d < -1 for d in entry.dims):
-        yield f"{where} the dims {list(entry.dims)}", "write positive dims, or -1 for any length"
-    elif entry.HasField("reshape"):
-        yield from _reshape(where, list(entry.dims), list(entry.reshape.shape), config.max_batch_size)
+    yield from dims_findings(where, entry, config.max_batch_size)
     if config.platform != TENSORRT and config.backend != "tensorrt":
         if entry.is_shape_tensor:
             yield f"{where} is_shape_tensor, which only TensorRT has", "remove it"
@@ -70,6 +70,14 @@ def _tensor(what: str, entry: Any, config: Any) -> Iterator[Finding]:
     if what == "input" and entry.format and len(entry.dims) != 3:
         name = type(entry).Format.Name(entry.format)
         yield f"{where} the format {name} and {len(entry.dims)} dims, it takes 3", "remove the format, or write 3 dims"
+
+
+def dims_findings(where: str, entry: Any, most: int) -> Iterator[Finding]:
+    """What is wrong with dims and reshape of a tensor, whatever the model has."""
+    if not entry.dims or any(d == 0 or d < -1 for d in entry.dims):
+        yield f"{where} the dims {list(entry.dims)}", "write positive dims, or -1 for any length"
+    elif entry.HasField("reshape"):
+        yield from _reshape(where, list(entry.dims), list(entry.reshape.shape), most)
 
 
 def _reshape(where: str, dims: list[int], shape: list[int], most: int) -> Iterator[Finding]:
@@ -132,9 +140,6 @@ def _batch_tensors(config: Any) -> Iterator[Finding]:
     for entry in config.batch_input:
         if entry.data_type not in (TYPE_INT32, TYPE_FP32):
             yield "has a batch_input that is neither TYPE_INT32 nor TYPE_FP32", "write one of these"
-
-
-TYPE_INT32, TYPE_FP32 = 8, 11  # Source: model_config.proto, DataType
 
 
 def _warmups(config: Any) -> Iterator[Finding]:

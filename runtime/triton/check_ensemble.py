@@ -130,10 +130,13 @@ def edge_findings(
             there = ", ".join(map(str, versions[step.model_name])) or "none"
             wrong = f"calls version {step.model_version} of {step.model_name!r}, which has {there}"
             yield wrong, "write -1 for the newest, or a version that is there"
-        if 0 < model.max_batch_size < config.max_batch_size:
-            wrong = f"allows {config.max_batch_size} rows, its model {step.model_name!r} {model.max_batch_size}"
-            yield wrong, "lower the ensemble's max_batch_size, or raise the model's"
         yield from _mapped(step, model, ends)
+    small = {n: models[n].max_batch_size for n in steps_of(config) if n in models}
+    small = {name: size for name, size in small.items() if 0 < size < config.max_batch_size}
+    if small:
+        listed = ", ".join(f"{name} {size}" for name, size in small.items())
+        wrong = f"allows {config.max_batch_size} rows, its models fewer: {listed}"
+        yield wrong, "lower the ensemble's max_batch_size, or raise the models'"
     yield from _decoupled(config, models)
 
 
@@ -163,12 +166,12 @@ def _mapped(step: Any, model: Any, ends: dict[str, Edge]) -> Iterator[Finding]:
         declared = {entry.name: entry for entry in entries}
         for name, tensor in sorted(mapping.items()):
             if name not in declared:
-                yield f"maps the {what} {name!r} of {step.model_name!r}, which has none", nearest(name, declared)
+                yield f"maps the {what} {name!r} of {step.model_name!r}, which has no such", nearest(name, declared)
                 continue
             edge = Edge(f"model {step.model_name!r}", _name(declared[name]), tuple(declared[name].dims), batched)
             yield from _joined(tensor, ends.setdefault(tensor, edge), edge)
-        if what == "output" or not set(mapping) <= set(declared):
-            continue
+        if what == "output" or not mapping or not set(mapping) <= set(declared):
+            continue  # an output may be left out; the other two are findings already
         for name in (n for n, e in declared.items() if n not in mapping and not e.optional):
             yield f"does not map the input {name!r} of {step.model_name!r}", "map it to a tensor"
 

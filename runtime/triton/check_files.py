@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,11 @@ def _model_file(version: Path, config: Any, backend: str) -> Iterator[Problem]:
 def _python(path: Path) -> Iterator[Problem]:
     """The code is parsed and never run: it is whatever code somebody wrote."""
     try:
-        tree = ast.parse(path.read_bytes(), path.name)
+        with tokenize.open(path) as file:  # decoded as Python itself does
+            tree = ast.parse(file.read(), path.name)
     except (SyntaxError, ValueError) as error:
-        line = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+        place = isinstance(error, SyntaxError) and error.lineno
+        line = f"line {place}: {error.msg}" if isinstance(error, SyntaxError) and place else str(error)
         yield problem(path, f"is no Python that compiles ({line})", "correct that line")
         return
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -119,6 +122,10 @@ def _python(path: Path) -> Iterator[Problem]:
 
 def _labels(folder: Path, output: Any) -> Iterator[Problem]:
     path = folder / output.label_filename
+    if not path.resolve().is_relative_to(folder.resolve()):
+        wrong = f"has the labels file {output.label_filename!r}, which is outside the model's folder"
+        yield problem(folder / FILE, wrong, "put it beside config.pbtxt")
+        return
     if not path.is_file():
         yield problem(path, f"is the labels file of {output.name!r} and does not exist", "write one label a line")
         return

@@ -12,7 +12,7 @@ from typing import Any
 from runtime.errors import BadInput, Problem, nearest
 from runtime.triton import model_config
 from runtime.triton.backends import model_file
-from runtime.triton.check_config import fit
+from runtime.triton.check_config import dims_findings, fit
 from runtime.triton.findings import Finding, at, problem
 from runtime.triton.model_config import FILE, Signature, Tensor
 from runtime.triton.repository import MODEL_FILES, TEMPLATE, outside_files
@@ -81,12 +81,9 @@ def _first_line(path: Path) -> str:
 def _onnx(folder: Path, path: Path, config: Any, backend: str) -> Iterator[Problem]:
     from runtime.triton.kind_onnx import open_file
 
-    try:
-        lost = sorted(name for name in outside_files(path) if not (path.parent / name).is_file())
-    except Exception:  # protobuf's own kinds; open_file tells what is wrong
-        lost = []
-    if lost:
-        yield problem(path, f"keeps weights in {', '.join(lost)}, which is not beside it", "copy it there")
+    unreadable = list(_lost_or_new(path))
+    if unreadable:
+        yield from unreadable
         return
     try:
         real = open_file(path, (), False).signature
@@ -102,14 +99,32 @@ def _onnx(folder: Path, path: Path, config: Any, backend: str) -> Iterator[Probl
                 yield problem(folder / FILE, wrong, "remove optional, or write max_batch_size: 0")
 
 
+def _lost_or_new(path: Path) -> Iterator[Problem]:
+    """Weights that are not beside the graph, and versions that no reader here knows yet."""
+    import onnx
+
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+        lost = sorted(name for name in outside_files(path) if not (path.parent / name).is_file())
+    except Exception:  # protobuf's own kinds; open_file tells what is wrong
+        return
+    if lost:
+        yield problem(path, f"keeps weights in {', '.join(lost)}, which is not beside it", "copy it there")
+    opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    for what, has, known in (
+        ("IR version", proto.ir_version, onnx.IR_VERSION),
+        ("opset", opset, onnx.defs.onnx_opset_version()),
+    ):
+        if has > known:
+            wrong = f"has {what} {has}, onnx {onnx.__version__} knows none above {known}"
+            yield problem(path, wrong, "export it with an older one")
+
+
 def _forest(folder: Path, path: Path, config: Any, _backend: str) -> Iterator[Problem]:
     """Source: fil_backend, docs/model_config.md, "Maximum Batch Size" and "Inputs and Outputs"."""
     from runtime.triton.table_model import TABLE_INPUT, TABLE_OUTPUT
 
     kind = model_config.parameter(config, "model_type") or "xgboost"  # Source: fil_backend, src/shared_state.h
-    if kind not in FORESTS:
-        yield problem(folder / FILE, f"has model_type {kind!r}", f"write one of {', '.join(FORESTS)}")
-        return
     if config.max_batch_size == 0:
         yield problem(folder / FILE, "has max_batch_size 0, the fil backend always takes batches", "write 1 or more")
         return
@@ -144,9 +159,6 @@ def _features(path: Path, kind: str) -> int:
     return int(treelite.frontend.load_xgboost_model(str(path), format_choice=choice).num_feature)
 
 
-FORESTS = ("xgboost_ubj", "xgboost_json", "xgboost", "lightgbm", "treelite_checkpoint")
-
-
 def _said(error: BaseException) -> str:
     """The first line that says something, without the place in somebody's source and the time."""
     for line in str(error).strip().splitlines():
@@ -171,8 +183,14 @@ READERS = {"onnxruntime": _onnx, "fil": _forest, "tensorrt": _plan}
 
 def _compare(config: Any, real: Signature, *, strict: bool) -> Iterator[Finding]:
     promised = model_config.signature_of(config)
+    if config.max_batch_size < 0:
+        return  # a finding of its own
     if promised.batched and not real.batched:
         yield "allows batches, the model's first dimension is fixed", "write max_batch_size: 0"
+        return
+    batch = list(_batch_dimension(promised, real))
+    if batch:
+        yield batch[0]
         return
     rows = real.batched and not promised.batched
     for what, ours, theirs in (("input", promised.inputs, real.inputs), ("output", promised.outputs, real.outputs)):
@@ -191,8 +209,25 @@ def _compare(config: Any, real: Signature, *, strict: bool) -> Iterator[Finding]
 
 def _without_dims(config: Any) -> set[str]:
     """Tensors whose dims cannot be any model's, which is a finding of its own."""
-    entries = [e for e in [*config.input, *config.output] if not e.HasField("reshape")]
-    return {e.name for e in entries if not e.dims or any(d == 0 or d < -1 for d in e.dims)}
+    entries = [*config.input, *config.output]
+    return {e.name for e in entries if any(dims_findings("", e, config.max_batch_size))}
+
+
+def _batch_dimension(promised: Signature, real: Signature) -> Iterator[Finding]:
+    """The one mistake behind dims that all are one too long or too short."""
+    known = {t.name: t.dims for t in (*real.inputs, *real.outputs)}
+    ours = [t for t in (*promised.inputs, *promised.outputs) if t.name in known]
+    if not real.batched or not ours:
+        return
+    if promised.batched and all(t.dims and fit(t.dims[1:], known[t.name]) for t in ours):
+        if any(len(t.dims) == len(known[t.name]) for t in ours):
+            return
+        yield "counts the batch dimension among the dims of every tensor", "take it out of the dims"
+    if not promised.batched and all(t.dims == known[t.name] for t in ours):
+        yield (
+            "has max_batch_size 0 and dims without the batch dimension",
+            "give a max_batch_size above 0, or write -1 first",
+        )
 
 
 def _with_rows(tensor: Tensor) -> Tensor:
@@ -244,7 +279,7 @@ def _compare_tensor(what: str, ours: Tensor, real: Tensor, *, strict: bool) -> I
     if len(ours.dims) == len(real.dims) + 1 and fit(ours.dims[1:], real.dims):
         todo += "; the batch dimension is not among them"
     elif len(ours.dims) + 1 == len(real.dims) and fit(ours.dims, real.dims[1:]):
-        todo += "; without batches all of them"
+        todo += "; without batches also the first"
     elif sorted(ours.dims) == sorted(real.dims):
         todo += " in their order"
     yield f"{where} the dims {list(ours.dims)}, the model has {list(real.dims)}", todo

@@ -91,7 +91,7 @@ def test_all_findings_come_at_once_as_one_line_each(tmp_path, repository, capsys
     )
     assert main(verify, [f"repository={repository}", f"report={tmp_path / 'report'}"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 5  # name, input, output, and that the two warm-ups no longer fit the input
+    assert len(lines) == 4  # name, input, output, and that the two warm-ups no longer fit the input
     assert all(line.startswith("triton_verify: repository='") for line in lines)
     assert not (tmp_path / "report").exists()
 
