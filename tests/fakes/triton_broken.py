@@ -179,21 +179,23 @@ class Corpus:
             BASES[base](path)
         return path
 
-    def broken(self, fault: Fault, number: int) -> Path:
-        """A broken copy, whose models are called `fare012` and so on, so that one server can hold all of them."""
-        path = self.folder / f"{number:03d}"
+    def broken(self, fault: Fault, path: Path) -> Path:
+        """A broken copy of the fault's good repository, at `path`."""
         shutil.copytree(self.good(fault.base), path)
         fault.broken(path)
-        for name in NAMES:
-            if not (path / name).is_dir():
-                continue
-            (path / name).rename(path / f"{name}{number:03d}")
-        for config in path.glob("*/config.pbtxt"):
-            data = config.read_bytes()
-            for name in NAMES:
-                data = data.replace(f'"{name}"'.encode(), f'"{name}{number:03d}"'.encode())
-            config.write_bytes(data)
         return path
+
+
+def numbered(repository: Path, number: int) -> None:
+    """Calls the models of a repository `fare012` and so on, so that one server can hold all of the corpus."""
+    for name in NAMES:
+        if (repository / name).is_dir():
+            (repository / name).rename(repository / f"{name}{number:03d}")
+    for config in repository.glob("*/config.pbtxt"):
+        data = config.read_bytes()
+        for name in NAMES:
+            data = data.replace(f'"{name}"'.encode(), f'"{name}{number:03d}"'.encode())
+        config.write_bytes(data)
 
 
 # --- breaking ---------------------------------------------------------------------------------------------------------
