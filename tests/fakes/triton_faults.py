@@ -42,7 +42,7 @@ NAMED = (
     Fault("a name that is not the folder's", "docs/triton.md", "python", replace('name: "fare"', 'name: "taxi"'), CONFIG, "names the model 'taxi', its folder is 'fare'; make the two the same"),
     Fault("no backend beside two kinds of files", "docs/triton.md", "python", replace('backend: "python"', ""), CONFIG, "names no backend and holds model.onnx, model.py, of which the server takes model.onnx; write backend: one of onnxruntime, python"),
     Fault("a platform that nobody has", CORE, "python", replace('backend: "python"', 'platform: "onnx"'), CONFIG, "has the platform 'onnx', which no server knows; write backend: one of fil, onnxruntime, openvino, python, pytorch, tensorflow, tensorrt"),
-    Fault("a platform of another backend", CORE, "onnx", add('platform: "tensorrt_plan"'), CONFIG, "has backend 'onnxruntime' and platform 'tensorrt_plan', which is of tensorrt; remove one of the two"),
+    Fault("a platform of another backend", CORE, "python", replace('"python"', '"onnxruntime" platform: "tensorrt_plan"'), CONFIG, "has backend 'onnxruntime' and platform 'tensorrt_plan', which is of tensorrt; remove one of the two"),
     Fault("a platform as the backend", "docs/triton.md", "python", replace('"python"', '"onnxruntime_onnx"'), CONFIG, "has the backend 'onnxruntime_onnx', which no server has; write backend: 'onnxruntime'"),
     Fault("a backend that is spelled wrong", "docs/triton.md", "python", replace('"python"', '"pyhton"'), CONFIG, "has the backend 'pyhton', which no server has; write backend: 'python'"),
 )
