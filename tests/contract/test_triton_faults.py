@@ -36,7 +36,7 @@ ONLY_A_SERVER_TELLS = {
 }
 NOT_JUDGED = "not judged here: the server lacks the backend"
 LOADS = 3  # at the same time; a server has 4 threads for them
-# Loads that never end, each of which keeps a thread of the server: last.
+# Loads that never end: each keeps a thread of its server, and whoever asks that thread waits too.
 ENDLESS = (
     "no model.py",
     "model.py beside the version folder",
@@ -78,7 +78,7 @@ class Verdict:
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory):
-    """Every fault, judged by us and by one server that holds all of them."""
+    """Every fault, judged by us and by a server that holds all of them."""
     folder, everything = tmp_path_factory.mktemp("faults"), tmp_path_factory.mktemp("all")
     corpus = Corpus(folder)
     ours = []
@@ -91,6 +91,9 @@ def verdicts(tmp_path_factory):
                 (everything / path.name).symlink_to(path)
     with serve.serving(find_server(), everything, []) as running:
         theirs = judged_by_the_server(running)
+    for number in (n for n, fault in enumerate(FAULTS) if fault.name in ENDLESS):
+        with serve.serving(find_server(), everything, []) as running:
+            theirs[number] = judged(running, number)
     return [
         Verdict(fault, *ours[number], *theirs.get(number, (NOT_JUDGED, False))) for number, fault in enumerate(FAULTS)
     ]
@@ -116,12 +119,10 @@ def judged_by_the_server(running):
     with concurrent.futures.ThreadPoolExecutor(LOADS) as pool:
         # Text that cannot be parsed is told in a line of the log without a name, so one at a time.
         alone = [n for n, f in enumerate(FAULTS) if f.line.startswith("is no model configuration")]
-        waiting = [n for n, f in enumerate(FAULTS) if f.name in ENDLESS]
-        others = [n for n, f in enumerate(FAULTS) if not f.native and n not in (*alone, *waiting)]
+        others = [n for n, f in enumerate(FAULTS) if not f.native and n not in alone and f.name not in ENDLESS]
         for number in alone:
             found[number] = judged(running, number)
         found |= zip(others, pool.map(lambda n: judged(running, n), others), strict=True)
-        found |= zip(waiting, pool.map(lambda n: judged(running, n), waiting), strict=True)
     return found
 
 
