@@ -1,53 +1,95 @@
-"""Comparing a model repository with the models in it, without a server: every finding at once."""
+"""Checking a model repository without a server and without a GPU: every finding in every model at once."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput, Problem, nearest
 from runtime.triton import model_config
-from runtime.triton.model_config import FILE, TYPES, Signature, Tensor
-from runtime.triton.repository import MODEL_FILES, WARMUP
+from runtime.triton.backends import ENSEMBLE, backend_of, disagreements, is_ensemble
+from runtime.triton.check_config import config_findings, config_notes
+from runtime.triton.check_ensemble import edge_findings, ensemble_findings, steps_of
+from runtime.triton.check_files import file_problems, newest, version_folders
+from runtime.triton.check_model import model_problems, notes
+from runtime.triton.findings import PORT, Finding, at, problem
+from runtime.triton.model_config import FILE, Signature
 
-PORT = "repository"
+__all__ = ["Served", "check_repository", "version_folders"]
 
 
 @dataclass(frozen=True)
 class Served:
-    """One model of a repository that passed every check."""
+    """One model of a repository that passed every check.
+
+    Attributes:
+        backend: what runs it; `ensemble` for an ensemble.
+        members: the models that an ensemble calls, checked as it is; empty for any other model.
+        notes: what was not checked, because only a server can tell.
+    """
 
     name: str
     folder: Path
     config: Any
     versions: tuple[int, ...]
+    backend: str = ""
+    members: tuple[Served, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def signature(self) -> Signature:
         """What its config promises."""
         return model_config.signature_of(self.config)
 
+    @property
+    def backends(self) -> list[str]:
+        """The backends that a server needs for it, sorted; the ensemble scheduler is in every server."""
+        mine = {self.backend} - {ENSEMBLE}
+        return sorted(mine.union(*(member.backends for member in self.members)))
+
+
+@dataclass
+class _Read:
+    """The models of a repository as far as they have been read."""
+
+    folders: Mapping[str, Path]
+    configs: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def versions(self) -> dict[str, list[int]]:
+        return {name: version_folders(self.folders[name]) for name in self.configs}
+
 
 def check_repository(repository: Path, name: str | None = None) -> Served:
-    """The one model of a repository (or the one called `name`); raises `BadInput` with all findings."""
-    folder = _model_folder(repository, name)
-    try:
-        config = model_config.read(folder / FILE)
-    except ValueError as error:
-        raise BadInput.of(PORT, folder / FILE, f"is no model configuration: {error}", "correct that line") from error
-    problems = [*_naming(folder, config), *_versions(folder), *_limits(folder, config), *_files(folder, config)]
-    versions = version_folders(folder)
-    for version in versions:
-        problems += _against_model(folder, version, config)
-    if problems:
-        raise BadInput(problems)
-    return Served(config.name or folder.name, folder, config, tuple(versions))
+    """The model to serve: the only one, or the ensemble over the others, or `name`; all models are checked.
+
+    With a `name` only that model is checked, and the models that it calls if it is an ensemble.
+
+    Raises:
+        BadInput: with the findings in all of them.
+    """
+    read = _Read(_model_folders(repository))
+    if name is not None and name not in read.folders:
+        raise BadInput.of("model_name", name, "is not in the repository", nearest(name, read.folders))
+    wanted = [name] if name is not None else list(read.folders)
+    for model in wanted:  # grows by the models that ensembles call
+        _read_model(read, model)
+        if model in read.configs:
+            wanted += [m for m in steps_of(read.configs[model]) if m in read.folders and m not in wanted]
+    for model, config in read.configs.items():
+        if is_ensemble(config):
+            unread = set(read.folders) - set(read.configs)
+            found = [*edge_findings(config, read.configs, read.versions(), unread), *_circle(model, read.configs)]
+            read.problems += at(read.folders[model] / FILE, iter(found))
+    chosen = name or _main(repository, read)
+    if read.problems or chosen is None:
+        raise BadInput(dict.fromkeys(read.problems))  # two warm-ups of one file are one finding
+    return _served(read, chosen)
 
 
-def _model_folder(repository: Path, name: str | None) -> Path:
+def _model_folders(repository: Path) -> dict[str, Path]:
     if (repository / FILE).is_file():
         raise BadInput.of(
             PORT, repository, "is the folder of one model, not a repository", f"name its parent: {repository.parent}"
@@ -55,187 +97,70 @@ def _model_folder(repository: Path, name: str | None) -> Path:
     folders = {p.name: p for p in sorted(repository.iterdir()) if p.is_dir() and not p.name.startswith(".")}
     if not folders:
         raise BadInput.of(PORT, repository, "holds no model folder", f"lay it out as <model>/{FILE} and <model>/1/")
-    if name is None and len(folders) > 1:
-        raise BadInput.of(
-            PORT, repository, f"holds {len(folders)} models: {', '.join(folders)}", "say which: model_name=NAME"
-        )
-    name = name or next(iter(folders))
-    if name not in folders:
-        raise BadInput.of("model_name", name, "is not in the repository", nearest(name, folders))
-    if not (folders[name] / FILE).is_file():
-        raise BadInput.of(PORT, folders[name], f"has no {FILE}", "write it with triton_package")
-    return folders[name]
+    return folders
 
 
-def version_folders(folder: Path) -> list[int]:
-    """The versions that a server would see: folders named by a positive whole number."""
-    return sorted(
-        int(p.name)
-        for p in folder.iterdir()
-        if p.is_dir() and p.name.isdecimal() and int(p.name) > 0 and p.name[0] != "0"
-    )
+def _read_model(read: _Read, name: str) -> None:
+    """Reads one model's config and adds its findings."""
+    folder = read.folders[name]
+    path = folder / FILE
+    if not path.is_file():
+        read.problems.append(problem(folder, f"has no {FILE}", "write it with triton_package"))
+        return
+    try:
+        config = model_config.read(path)
+    except ValueError as error:
+        read.problems.append(problem(path, f"is no model configuration: {error}", "correct that line"))
+        return
+    read.configs[name] = config
+    read.problems += _model(folder, config)
 
 
-def _naming(folder: Path, config: Any) -> Iterator[Problem]:
+def _model(folder: Path, config: Any) -> Iterator[Problem]:
+    path = folder / FILE
     if config.name and config.name != folder.name:
-        yield Problem(
-            PORT,
-            folder / FILE,
-            f"names the model {config.name!r}, its folder is {folder.name!r}",
-            "make the two the same",
-        )
-    if not config.backend and not config.platform:
-        yield Problem(PORT, folder / FILE, "names no backend", f"write backend: one of {', '.join(MODEL_FILES)}")
+        wrong = f"names the model {config.name!r}, its folder is {folder.name!r}"
+        yield problem(path, wrong, "make the two the same")
+    yield from at(path, config_findings(config))
+    backend = backend_of(config, newest(folder))
+    unclear = [] if backend == ENSEMBLE else list(disagreements(config, backend, newest(folder)))
+    yield from at(path, iter(unclear))
+    if backend == ENSEMBLE:
+        yield from at(path, ensemble_findings(config))
+    yield from file_problems(folder, config, backend)
+    for version in () if unclear else version_folders(folder):
+        yield from model_problems(folder, version, config, backend)
 
 
-def _versions(folder: Path) -> Iterator[Problem]:
-    if version_folders(folder):
-        return
-    found = ", ".join(p.name for p in sorted(folder.iterdir()) if p.is_dir() and p.name != WARMUP) or "none"
-    yield Problem(
-        PORT, folder, f"has no version folder (found: {found})", "name it by a whole number from 1 on, such as 1"
-    )
+def _circle(name: str, configs: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether an ensemble calls itself, also through other ensembles."""
+    called = list(steps_of(configs[name]))
+    for model in called:  # grows
+        called += [m for m in steps_of(configs[model]) if m not in called] if model in configs else []
+    if name in called:
+        yield f"calls itself, through {', '.join(called)}", "take the step out"
 
 
-def _limits(folder: Path, config: Any) -> Iterator[Problem]:
-    """What the server refuses in a config. Source: texts of tritonserver 2.51.0, docs/triton.md."""
-    path, most = folder / FILE, config.max_batch_size
-    if most < 0:
-        yield Problem(PORT, path, f"has max_batch_size {most}", "write 0 for no batches, or the most rows")
-    if most == 0 and config.HasField("dynamic_batching"):
-        yield Problem(PORT, path, "has dynamic_batching without batches", "remove it, or give a max_batch_size above 0")
-    if config.HasField("dynamic_batching"):
-        for size in config.dynamic_batching.preferred_batch_size:
-            if size > most:
-                yield Problem(
-                    PORT, path, f"prefers batches of {size}, max_batch_size is {most}", "prefer smaller batches"
-                )
-    for entry in [*config.input, *config.output]:
-        if not entry.dims or any(d == 0 or d < -1 for d in entry.dims):
-            yield Problem(
-                PORT,
-                path,
-                f"gives {entry.name!r} the dims {list(entry.dims)}",
-                "write positive dims, or -1 for any length",
-            )
+def _main(repository: Path, read: _Read) -> str | None:
+    """The model that a repository is about; a finding where that is not clear."""
+    called = {m for config in read.configs.values() for m in steps_of(config)}
+    tops = [name for name in read.folders if name not in called]
+    if len(read.folders) == 1:
+        return next(iter(read.folders))
+    if len(tops) == 1 and tops[0] in read.configs and is_ensemble(read.configs[tops[0]]):
+        return tops[0]
+    if not read.problems:
+        names = ", ".join(read.folders)
+        wrong = f"holds {len(read.folders)} models: {names}"
+        read.problems.append(problem(repository, wrong, "say which: model_name=NAME"))
+    return None
 
 
-def _files(folder: Path, config: Any) -> Iterator[Problem]:
-    for version in version_folders(folder):
-        needed = config.default_model_filename or MODEL_FILES.get(config.backend)
-        if needed and not (folder / str(version) / needed).is_file():
-            yield Problem(
-                PORT,
-                folder / str(version),
-                f"lacks {needed}, which the {config.backend} backend reads",
-                "package the model again",
-            )
-    for output in config.output:
-        if output.label_filename:
-            yield from _labels(folder / output.label_filename, output)
-    dims = {entry.name: list(entry.dims) for entry in config.input}
-    for entry in config.model_warmup:
-        for name, item in entry.inputs.items():
-            if name not in dims or not _fit(list(item.dims), dims[name]):
-                wrong = f"warms up {name!r} with the dims {list(item.dims)}, the config has {dims.get(name)}"
-                yield Problem(PORT, folder / FILE, wrong, "package the model again")
-            if item.input_data_file:
-                yield from _warmup(folder / WARMUP / item.input_data_file, name, item)
-
-
-def _labels(path: Path, output: Any) -> Iterator[Problem]:
-    if not path.is_file():
-        yield Problem(PORT, path, f"is the labels file of {output.name!r} and does not exist", "write one label a line")
-        return
-    count, size = len(path.read_text(encoding="utf-8").splitlines()), math.prod(output.dims)
-    if size > 0 and count != size:
-        yield Problem(
-            PORT, path, f"has {count} labels, {output.name!r} has {size} values", "write one label for each value"
-        )
-
-
-def _warmup(path: Path, name: str, item: Any) -> Iterator[Problem]:
-    if not path.is_file():
-        yield Problem(PORT, path, f"is the warm-up of {name!r} and does not exist", "package the model again")
-        return
-    tensor = model_config.warmup_tensor(name, item)
-    if tensor.dtype == "BYTES":
-        return
-    import numpy as np
-
-    size = np.dtype(TYPES[tensor.dtype].numpy).itemsize * math.prod(tensor.dims)
-    if path.stat().st_size != size:
-        wrong = f"holds {path.stat().st_size} bytes, {tensor.text()} takes {size}"
-        yield Problem(PORT, path, wrong, "package the model again")
-
-
-def _against_model(folder: Path, version: int, config: Any) -> list[Problem]:
-    """Whether the config promises what the file of one version takes and gives."""
-    path = folder / str(version) / (config.default_model_filename or MODEL_FILES.get(config.backend, ""))
-    if config.backend == "python":
-        path = path.with_name(MODEL_FILES["onnxruntime"])  # ours; a model.py of someone else's is only run, not read
-    if not path.is_file():
-        return []
-    promised = model_config.signature_of(config)
-    try:
-        real = _treelite_signature(path) if config.backend == "fil" else _onnx_signature(path)
-    except BadInput as error:
-        return [Problem(PORT, p.value, p.wrong, p.todo) for p in error.problems]
-    filled = {entry.name for entry in config.sequence_batching.control_input}  # by the server, not the client
-    real = replace(real, inputs=tuple(t for t in real.inputs if t.name not in filled))
-    return list(_compare(folder / FILE, promised, real))
-
-
-def _onnx_signature(path: Path) -> Signature:
-    from runtime.triton.kind_onnx import open_file
-
-    return open_file(path, (), False).signature
-
-
-def _treelite_signature(path: Path) -> Signature:
-    import treelite
-
-    from runtime.triton.table_model import TABLE_INPUT, TABLE_OUTPUT
-
-    try:
-        model = treelite.Model.deserialize(str(path))
-    except Exception as error:
-        raise BadInput.of(
-            PORT, path, f"cannot be read ({str(error).splitlines()[-1]})", "package the model again"
-        ) from error
-    return Signature((Tensor(TABLE_INPUT, "FP32", (model.num_feature,)),), (Tensor(TABLE_OUTPUT, "FP32", (1,)),), True)
-
-
-def _compare(path: Path, promised: Signature, real: Signature) -> Iterator[Problem]:
-    if promised.batched and not real.batched:
-        yield Problem(PORT, path, "allows batches, the model's first dimension is fixed", "write max_batch_size: 0")
-    for what, ours, theirs in (("input", promised.inputs, real.inputs), ("output", promised.outputs, real.outputs)):
-        known = {t.name: t for t in theirs}
-        for tensor in ours:
-            if tensor.name not in known:
-                yield Problem(
-                    PORT, path, f"has an {what} {tensor.name!r} that the model lacks", nearest(tensor.name, known)
-                )
-                continue
-            yield from _compare_tensor(path, what, tensor, known[tensor.name], real.batched and not promised.batched)
-        missing = sorted(set(known) - {t.name for t in ours}) if what == "input" else []
-        if missing:
-            yield Problem(PORT, path, f"lacks the inputs {missing} that the model needs", "add them")
-
-
-def _compare_tensor(path: Path, what: str, ours: Tensor, real: Tensor, rows_are_a_dim: bool) -> Iterator[Problem]:
-    dims = (-1, *real.dims) if rows_are_a_dim else real.dims
-    where = f"gives {what} {ours.name!r}"
-    if ours.dtype != real.dtype:
-        yield Problem(
-            PORT, path, f"{where} the type {ours.dtype}, the model has {real.dtype}", "write the model's type"
-        )
-    if not _fit(ours.dims, dims):
-        yield Problem(
-            PORT, path, f"{where} the dims {list(ours.dims)}, the model has {list(dims)}", "write the model's dims"
-        )
-
-
-def _fit(ours: Sequence[int], theirs: Sequence[int]) -> bool:
-    """Whether two lists of dims can be the same tensor; -1 is any length."""
-    return len(ours) == len(theirs) and all(-1 in (a, b) or a == b for a, b in zip(ours, theirs, strict=True))
+def _served(read: _Read, name: str) -> Served:
+    config, folder = read.configs[name], read.folders[name]
+    backend, versions = backend_of(config, newest(folder)), version_folders(folder)
+    members = tuple(_served(read, member) for member in steps_of(config))
+    unread = [f"{folder / FILE}: {note}" for note in config_notes(config)]
+    unread += [] if backend == ENSEMBLE else [n for v in versions for n in notes(folder, v, config, backend)]
+    unread += [note for member in members for note in member.notes]
+    return Served(config.name or folder.name, folder, config, tuple(versions), backend, members, tuple(unread))

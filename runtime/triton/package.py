@@ -221,6 +221,11 @@ def make_plan(ports: Ports, model: Model, backend: str, config: Any = None) -> P
         scheduler=ports.scheduler, serving=ports.serving,
     )  # fmt: skip
     problems = scheduling.problems(plan)
+    problems += [
+        Problem("serving.model_files", name, f"is not in {model.path.parent}", "put it beside the model")
+        for name in scheduling.extra_files(plan.serving)
+        if not (model.path.parent / name).is_file()
+    ]
     if problems:
         raise BadInput(problems)
     return plan

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import ToolFailed
-from runtime.triton import config_fix, model_config
+from runtime.triton import config_fix, model_config, scheduling
 from runtime.triton.model_config import TYPES, Plan, Signature, Tensor
 from runtime.triton.source import Model
 
@@ -53,6 +53,8 @@ def write_model(
     version = folder / str(plan.version)
     version.mkdir(parents=True)
     _write_files(version, model, plan.backend)
+    for name in scheduling.extra_files(plan.serving):
+        shutil.copyfile(model.path.parent / name, version / name)
     labels = {}
     for output, names in model.labels.items():
         labels[output] = f"{output}_labels.txt"

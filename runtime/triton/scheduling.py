@@ -93,6 +93,9 @@ def _scheduler_problems(plan: Plan) -> Iterator[Problem]:
         if scheduler.priority_levels and not scheduler.default_priority_level:
             wrong = "needs the level of a request that names none"
             yield Problem("scheduler.priority_levels", scheduler.priority_levels, wrong, "give default_priority_level")
+        if scheduler.priority_levels and scheduler.preserve_ordering:
+            wrong = "cannot be kept among requests of different priority"
+            yield Problem("scheduler.preserve_ordering", True, wrong, "remove one of the two")
     if isinstance(scheduler, Sequence):
         inputs = {tensor.name: tensor for tensor in plan.signature.inputs}
         for port in CONTROLS:
@@ -124,6 +127,11 @@ def _serving_problems(plan: Plan) -> Iterator[Problem]:
     for text in serving.resources:
         if not re.fullmatch(r"[^:]+:[1-9]\d*", text):
             yield Problem("serving.resources", text, "is no resource and how much of it", "write NAME:COUNT")
+
+
+def extra_files(serving: Serving) -> list[str]:
+    """The model files of single compute capabilities, which lie beside the model and go with it."""
+    return [text.partition(":")[2] for text in serving.model_files]
 
 
 def apply(config: Any, plan: Plan) -> None:

@@ -37,7 +37,9 @@ class Ports:
     golden: Annotated[
         Path | None, Input("Golden rows of triton_package; without them rows are made up and only shapes checked")
     ] = None
-    model_name: Annotated[str | None, Param("Model to verify, when the repository holds several")] = None
+    model_name: Annotated[
+        str | None, Param("Model to verify; absent: the only one, or the ensemble; all models are checked")
+    ] = None
     live: Annotated[
         str,
         Param(
@@ -86,7 +88,7 @@ def verify(ports: Ports, metrics: Metrics) -> None:
     golden = _golden(ports, served)
     signature = served.signature
     report = Report(
-        served.name, served.versions, served.config.backend, [f"{t.name} {t.text()}" for t in signature.inputs],
+        served.name, served.versions, served.backend, [f"{t.name} {t.text()}" for t in signature.inputs],
         [f"{t.name} {t.text()}" for t in signature.outputs], served.config.max_batch_size, golden_source=golden.source,
     )  # fmt: skip
     if ports.url is not None:
@@ -104,6 +106,8 @@ def verify(ports: Ports, metrics: Metrics) -> None:
     spoiled = [finding for finding in report.under_load if finding.wrong]
     if spoiled:
         raise ToolFailed(f"{served.name}: {spoiled[0].what}: {spoiled[0].wrong}")
+    for note in served.notes if report.live != "run" else ():
+        print(f"only a server can tell: {note}")
     failed = [a for a in report.answers if not a.ok]
     if failed:
         worst = max(failed, key=lambda a: a.max_abs)
@@ -146,18 +150,19 @@ def _how(ports: Ports, served: Served) -> tuple[Server | None, str, str]:
         if ports.live == "yes":
             raise
         return None, "not run", error.problems[0].line()
-    backend = served.config.backend
-    if backend in server.backends():
-        return server, "run", f"on its own backend, {backend}"
-    why = f"the server here lacks the {backend} backend"
+    needed, there = served.backends, server.backends()
+    lacking = [name for name in needed if name not in there]
+    if not lacking:
+        return server, "run", f"on its own backend, {', '.join(needed)}"
+    why = f"the server here lacks the {lacking[0]} backend"
     if ports.live == "yes":
         raise BadInput.of(
             "live",
             "yes",
-            f"{why}: it has {', '.join(server.backends())}",
+            f"{why}: it has {', '.join(there)}",
             "verify in an NGC container, or use live=auto",
         )
-    if backend == "onnxruntime":
+    if served.backend == "onnxruntime":
         return server, "twin", f"{why}: the same model.onnx answered through the python backend"
     return None, "not run", why
 

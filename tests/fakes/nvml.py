@@ -44,6 +44,9 @@ def install(monkeypatch: pytest.MonkeyPatch, gpus: list[Any]) -> None:
         nvmlDeviceGetMigMode=mig_mode,
         nvmlDeviceGetMaxMigDeviceCount=lambda index: 7,
         nvmlDeviceGetMigDeviceHandleByIndex=mig_handle,
+        nvmlDeviceGetCudaComputeCapability=lambda handle: (9, 0),
+        nvmlDeviceGetName=lambda handle: "NVIDIA H200",
+        nvmlSystemGetDriverVersion=lambda: "580.159.04",
         nvmlDeviceGetUUID=lambda handle: handle if isinstance(handle, str) else gpus[handle],
     )
     monkeypatch.setitem(sys.modules, "pynvml", module)

@@ -57,11 +57,11 @@ EDITS = [
     ),
     (lambda c: setattr(c.output[0], "name", "price"), "has an output 'price' that the model lacks; known: output__0"),
     (lambda c: setattr(c, "name", "taxi"), "names the model 'taxi', its folder is 'fare'; make the two the same"),
-    (lambda c: setattr(c, "backend", ""), "names no backend; write backend: one of onnxruntime, fil, python"),
+    (lambda c: setattr(c, "backend", ""), "names no backend; write backend: one of fil, onnxruntime, openvino, python"),
     (lambda c: setattr(c, "backend", "onnxruntime"), "lacks model.onnx, which the onnxruntime backend reads"),
     (lambda c: c.dynamic_batching.preferred_batch_size.append(4096), "prefers batches of 4096, max_batch_size is 1024"),
     (lambda c: setattr(c, "max_batch_size", -1), "has max_batch_size -1"),
-    (lambda c: c.input[0].dims.__setitem__(0, 0), "gives 'input__0' the dims [0]; write positive dims"),
+    (lambda c: c.input[0].dims.__setitem__(0, 0), "gives input 'input__0' the dims [0]; write positive dims"),
     (
         lambda c: setattr(c.output[0], "label_filename", "no.txt"),
         "is the labels file of 'output__0' and does not exist",
@@ -91,7 +91,7 @@ def test_all_findings_come_at_once_as_one_line_each(tmp_path, repository, capsys
     )
     assert main(verify, [f"repository={repository}", f"report={tmp_path / 'report'}"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 5  # name, input, output, and that the two warm-ups no longer fit the input
+    assert len(lines) == 4  # name, input, output, and that the two warm-ups no longer fit the input
     assert all(line.startswith("triton_verify: repository='") for line in lines)
     assert not (tmp_path / "report").exists()
 
@@ -134,7 +134,14 @@ def test_the_folder_of_one_model_and_a_folder_of_many_say_what_to_do(tmp_path, r
 
     assert "is the folder of one model, not a repository; name its parent" in findings(repository / "fare")[0]
     shutil.copytree(repository / "fare", repository / "taxi")
-    assert "holds 2 models: fare, taxi; say which: model_name=NAME" in findings(repository)[0]
+    path = repository / "taxi" / "config.pbtxt"
+    assert findings(repository) == [
+        f"repository='{path}': names the model 'fare', its folder is 'taxi'; make the two the same"
+    ]
+    path.write_text(path.read_text().replace('name: "fare"', 'name: "taxi"'))
+    assert findings(repository) == [
+        f"repository='{repository}': holds 2 models: fare, taxi; say which: model_name=NAME"
+    ]
     assert findings(repository, "fair") == [
         "model_name='fair': is not in the repository; did you mean 'fare'? known: fare, taxi"
     ]

@@ -26,8 +26,9 @@ def run(tmp_path, *words):
     [
         (["scheduler.preferred_batch_sizes=[64,8]", "scheduler.max_queue_delay_us=200"], "dynamic_batching",
          "preferred_batch_size: 8 preferred_batch_size: 64 max_queue_delay_microseconds: 200"),
-        (["scheduler.priority_levels=3", "scheduler.default_priority_level=2", "scheduler.preserve_ordering=true"],
-         "dynamic_batching", "preserve_ordering: true priority_levels: 3 default_priority_level: 2"),
+        (["scheduler.priority_levels=3", "scheduler.default_priority_level=2"],
+         "dynamic_batching", "priority_levels: 3 default_priority_level: 2"),
+        (["scheduler.preserve_ordering=true"], "dynamic_batching", "preserve_ordering: true"),
         (["scheduler.queue_timeout_us=5000", "scheduler.max_queue_size=10"], "dynamic_batching",
          "default_queue_policy { default_timeout_microseconds: 5000 max_queue_size: 10 }"),
         (["scheduler=sequence", "scheduler.max_idle_us=7"], "sequence_batching",
@@ -37,7 +38,7 @@ def run(tmp_path, *words):
         (["serving.response_cache=true"], "response_cache", "enable: true"),
         (["serving.versions=all"], "version_policy", "all { }"),
         (["serving.versions=latest:2"], "version_policy", "latest { num_versions: 2 }"),
-        (["serving.versions='1,3'"], "version_policy", "specific { versions: 1 versions: 3 }"),
+        (["serving.versions='1'"], "version_policy", "specific { versions: 1 }"),
         (["serving.tensorrt=FP16", "device=gpu"], "optimization",
          'execution_accelerators { gpu_execution_accelerator { name: "tensorrt" '
          'parameters { key: "precision_mode" value: "FP16" } } }'),
@@ -59,9 +60,14 @@ def test_instances_share_resources_and_gpus(tmp_path):
 
 
 def test_a_direct_scheduler_is_the_absence_of_every_other(tmp_path):
-    status, config = run(tmp_path, "scheduler=direct", "serving.model_files=['8.0:a100.onnx']")
+    (tmp_path / "m").mkdir()
+    models.onnx_model(tmp_path / "m", name="a100.onnx")
+    words = ["file=model.onnx", "scheduler=direct", "serving.model_files=['8.0:a100.onnx']"]
+    status, config = run(tmp_path, *words)
     assert (status, config.WhichOneof("scheduling_choice")) == (0, None)
     assert dict(config.cc_model_filenames) == {"8.0": "a100.onnx"}
+    written = tmp_path / "repo/model/1"
+    assert (written / "a100.onnx").read_bytes() == (tmp_path / "m/a100.onnx").read_bytes()
 
 
 def test_the_control_inputs_of_a_sequence_are_the_servers_to_fill(tmp_path):
@@ -107,6 +113,9 @@ def test_the_control_inputs_of_a_sequence_are_the_servers_to_fill(tmp_path):
         (["serving.tensorrt=FP8", "device=gpu"], "serving.tensorrt='FP8': is no precision; write FP32 or FP16"),
         (["serving.cuda_graphs=true"], "serving.cuda_graphs=True: is for TensorRT engines; leave it out"),
         (["serving.model_files=['A100:a.onnx']"], "serving.model_files='A100:a.onnx': is no compute capability and file name; write 8.0:a100.plan"),
+        (["serving.model_files=['8.0:b.onnx']"], "serving.model_files='b.onnx': is not in "),
+        (["scheduler.preserve_ordering=true", "scheduler.priority_levels=2", "scheduler.default_priority_level=1"],
+         "scheduler.preserve_ordering=True: cannot be kept among requests of different priority; remove one of the two"),
         (["serving.resources=['R:0']"], "serving.resources='R:0': is no resource and how much of it; write NAME:COUNT"),
     ],
 )  # fmt: skip

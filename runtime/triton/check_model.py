@@ -1,0 +1,296 @@
+"""A config against the file of a model: ONNX graph, header of a TensorRT plan, forest for FIL."""
+
+from __future__ import annotations
+
+import ast
+import struct
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import BadInput, Problem, nearest
+from runtime.triton import model_config
+from runtime.triton.backends import model_file
+from runtime.triton.check_config import dims_findings, fit
+from runtime.triton.findings import Finding, at, problem
+from runtime.triton.model_config import FILE, Signature, Tensor
+from runtime.triton.repository import MODEL_FILES, TEMPLATE, outside_files
+
+AGAIN = "the file may be cut short; write it again"
+LFS = b"version https://git-lfs"  # Source: git-lfs, docs/spec.md
+# A plan begins with this number, the serialization's version, and from byte 24 the TensorRT version, a byte a part.
+# Source: NVIDIA/TensorRT, samples/common/sampleEngines.cpp, printPlanVersion.
+PLAN_TAG, PLAN_HEADER = 0x74727466, 28
+
+
+def model_problems(folder: Path, version: int, config: Any, backend: str) -> list[Problem]:
+    """Whether the config promises what the file of one version takes and gives."""
+    path = folder / str(version) / model_file(config, backend)
+    if backend == "python":
+        if not _is_ours(path):
+            return []  # somebody else's code: it is run by a server and not read here
+        path = path.with_name(MODEL_FILES["onnxruntime"])
+        if not path.exists():
+            return [problem(path.parent, f"lacks {path.name}, which its model.py opens", "package the model again")]
+    if path.is_dir() and backend == "onnxruntime":
+        path /= MODEL_FILES["onnxruntime"]  # Source: onnxruntime_backend, src/onnxruntime.cc: a folder may hold it
+    if not path.is_file() or (path.stat().st_size == 0 and backend != "python"):
+        return []  # told by check_files
+    head = _head(path, len(LFS))
+    if not head:
+        return [problem(path, "is empty", "package the model again")]
+    if head.startswith(LFS):
+        return [problem(path, "is a Git LFS pointer and not the model", "fetch the model: git lfs pull")]
+    reader = READERS.get("onnxruntime" if backend == "python" else backend)
+    return list(reader(folder, path, config, backend)) if reader else []
+
+
+def notes(folder: Path, version: int, config: Any, backend: str) -> list[str]:
+    """What only a server can tell of one version."""
+    path = folder / str(version) / model_file(config, backend)
+    if backend == "python" and not _is_ours(path):
+        return [f"{path}: its code is run by a server and not read here"]
+    if backend not in READERS and backend != "python":
+        return [f"{path}: files of the {backend} backend are not read here"]
+    if backend == "tensorrt":
+        return [f"{path}: of a plan only the header is read here, its tensors by a server with its GPU"]
+    return []
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a model.py is the one that triton_package writes, in whatever version: it says so in its first line."""
+    try:
+        return _first_line(path) == _first_line(TEMPLATE)
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def _head(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def _first_line(path: Path) -> str:
+    return (ast.get_docstring(ast.parse(path.read_bytes())) or "").partition("\n")[0]
+
+
+# --- readers ----------------------------------------------------------------------------------------------------------
+
+
+def _onnx(folder: Path, path: Path, config: Any, backend: str) -> Iterator[Problem]:
+    from runtime.triton.kind_onnx import open_file
+
+    unreadable = list(_lost_or_new(path))
+    if unreadable:
+        yield from unreadable
+        return
+    try:
+        real = open_file(path, (), False).signature
+    except BadInput as error:
+        yield from (problem(path, p.wrong, p.todo) for p in error.problems)
+        return
+    strict = backend == "onnxruntime"
+    yield from at(folder / FILE, _compare(config, real, strict=strict))
+    if strict and config.max_batch_size > 0:
+        for entry in config.input:
+            if entry.optional:
+                wrong = f"has the optional input {entry.name!r} and batches, which onnxruntime does not take"
+                yield problem(folder / FILE, wrong, "remove optional, or write max_batch_size: 0")
+
+
+def _lost_or_new(path: Path) -> Iterator[Problem]:
+    """Weights that are not beside the graph, and versions that no reader here knows yet."""
+    import onnx
+
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+        lost = sorted(name for name in outside_files(path) if not (path.parent / name).is_file())
+    except Exception:  # protobuf's own kinds; open_file tells what is wrong
+        return
+    if lost:
+        yield problem(path, f"keeps weights in {', '.join(lost)}, which is not beside it", "copy it there")
+    opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    for what, has, known in (
+        ("IR version", proto.ir_version, onnx.IR_VERSION),
+        ("opset", opset, onnx.defs.onnx_opset_version()),
+    ):
+        if has > known:
+            wrong = f"has {what} {has}, onnx {onnx.__version__} knows none above {known}"
+            yield problem(path, wrong, "export it with an older one")
+
+
+def _forest(folder: Path, path: Path, config: Any, _backend: str) -> Iterator[Problem]:
+    """Source: fil_backend, docs/model_config.md, "Maximum Batch Size" and "Inputs and Outputs"."""
+    from runtime.triton.table_model import TABLE_INPUT, TABLE_OUTPUT
+
+    kind = model_config.parameter(config, "model_type") or "xgboost"  # Source: fil_backend, src/shared_state.h
+    if config.max_batch_size == 0:
+        yield problem(folder / FILE, "has max_batch_size 0, the fil backend always takes batches", "write 1 or more")
+        return
+    try:
+        count = _features(path, kind)
+    except Exception as error:  # treelite's own kinds
+        yield problem(path, f"cannot be read ({kind}: {_said(error)})", AGAIN)
+        return
+    proba = (model_config.parameter(config, "predict_proba") or "false") == "true"
+    inputs = (Tensor(TABLE_INPUT, "FP32", (count,)),)
+    outputs = (Tensor(TABLE_OUTPUT, "FP32", (-1,) if proba else (1,)),)
+    yield from at(folder / FILE, _compare(config, Signature(inputs, outputs, True), strict=False))
+
+
+def _features(path: Path, kind: str) -> int:
+    """How many features the forest takes. A checkpoint says first which treelite wrote it (measured with 4.8.1)."""
+    import treelite
+
+    if kind == "treelite_checkpoint":
+        head = _head(path, 12)
+        major = struct.unpack("<i", head[:4])[0] if len(head) == 12 else 0
+        if not 3 <= major < 100:
+            raise ValueError("it does not begin with treelite's version")
+        return int(treelite.Model.deserialize(str(path)).num_feature)
+    load = {
+        "xgboost": treelite.frontend.load_xgboost_model_legacy_binary,
+        "lightgbm": treelite.frontend.load_lightgbm_model,
+    }.get(kind)
+    if load is not None:
+        return int(load(str(path)).num_feature)
+    choice = "json" if kind == "xgboost_json" else "ubjson"
+    return int(treelite.frontend.load_xgboost_model(str(path), format_choice=choice).num_feature)
+
+
+def _said(error: BaseException) -> str:
+    """The first line that says something, without the place in somebody's source and the time."""
+    for line in str(error).strip().splitlines():
+        words = line.split(": ", 2)[-1] if line.startswith("[") else line
+        if words.strip():
+            return words.strip()[:160]
+    return type(error).__name__
+
+
+def _plan(_folder: Path, path: Path, _config: Any, _backend: str) -> Iterator[Problem]:
+    head = _head(path, PLAN_HEADER)
+    if len(head) < PLAN_HEADER or struct.unpack("<I", head[:4])[0] != PLAN_TAG:
+        todo = "build it with trtexec --saveEngine, or tao_gen_trt_engine"
+        yield problem(path, "does not begin as a TensorRT plan does", todo)
+
+
+READERS = {"onnxruntime": _onnx, "fil": _forest, "tensorrt": _plan}
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+def _compare(config: Any, real: Signature, *, strict: bool) -> Iterator[Finding]:
+    promised = model_config.signature_of(config)
+    if config.max_batch_size < 0:
+        return  # a finding of its own
+    if promised.batched and not real.batched:
+        yield "allows batches, the model's first dimension is fixed", "write max_batch_size: 0"
+        return
+    batch = list(_batch_dimension(promised, real))
+    if batch:
+        yield batch[0]
+        return
+    rows = real.batched and not promised.batched
+    for what, ours, theirs in (("input", promised.inputs, real.inputs), ("output", promised.outputs, real.outputs)):
+        known = {t.name: _with_rows(t) if rows else t for t in theirs}
+        swapped = _swapped(ours, known)
+        for one, other in swapped:
+            yield f"gives the {what}s {one!r} and {other!r} each other's name", "exchange the two names"
+        told = {name for pair in swapped for name in pair} | _without_dims(config)
+        for tensor in (t for t in ours if t.name and t.name not in told):
+            if tensor.name not in known:
+                yield f"has an {what} {tensor.name!r} that the model lacks", _spelling(tensor.name, known)
+                continue
+            yield from _compare_tensor(what, tensor, known[tensor.name], strict=strict)
+        yield from _missing(what, config, {t.name for t in ours}, known)
+
+
+def _without_dims(config: Any) -> set[str]:
+    """Tensors whose dims cannot be any model's, which is a finding of its own."""
+    entries = [*config.input, *config.output]
+    return {e.name for e in entries if any(dims_findings("", e, config.max_batch_size))}
+
+
+def _batch_dimension(promised: Signature, real: Signature) -> Iterator[Finding]:
+    """The one mistake behind dims that all are one too long or too short."""
+    known = {t.name: t.dims for t in (*real.inputs, *real.outputs)}
+    ours = [t for t in (*promised.inputs, *promised.outputs) if t.name in known]
+    if not real.batched or not ours:
+        return
+    if promised.batched and all(t.dims and fit(t.dims[1:], known[t.name]) for t in ours):
+        if any(len(t.dims) == len(known[t.name]) for t in ours):
+            return
+        yield "counts the batch dimension among the dims of every tensor", "take it out of the dims"
+    if not promised.batched and all(t.dims == known[t.name] for t in ours):
+        yield (
+            "has max_batch_size 0 and dims without the batch dimension",
+            "give a max_batch_size above 0, or write -1 first",
+        )
+
+
+def _with_rows(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.name, tensor.dtype, (-1, *tensor.dims))
+
+
+def _missing(what: str, config: Any, ours: set[str], known: Mapping[str, Tensor]) -> Iterator[Finding]:
+    """Inputs that nobody gives: neither a request, nor the scheduler of sequences, nor the batcher."""
+    if what == "output" or not ours <= set(known):  # a wrong name has been told
+        return
+    given = {c.name for c in config.sequence_batching.control_input}
+    given |= {s.input_name for s in config.sequence_batching.state}
+    given |= {name for entry in config.batch_input for name in entry.target_name}
+    missing = sorted(set(known) - ours - given)
+    if missing:
+        yield f"lacks the inputs {missing} that the model needs", "add them"
+
+
+def _swapped(ours: Sequence[Tensor], known: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """Pairs of names that would be right if they were exchanged."""
+
+    def same(one: Tensor, other: Tensor) -> bool:
+        return one.dtype == other.dtype and fit(one.dims, other.dims)
+
+    wrong = [t for t in ours if t.name in known and not same(t, known[t.name])]
+    return [
+        (a.name, b.name)
+        for place, a in enumerate(wrong)
+        for b in wrong[place + 1 :]
+        if same(a, known[b.name]) and same(b, known[a.name])
+    ]
+
+
+def _spelling(name: str, known: Mapping[str, Tensor]) -> str:
+    """What to do about an unknown name; two that look alike may be written with other Unicode characters."""
+    for other in known:
+        if unicodedata.normalize("NFKC", other).strip() == unicodedata.normalize("NFKC", name).strip():
+            return f"copy the model's {other!a}: this one only looks like it ({name!a})"
+    return nearest(name, known)
+
+
+def _compare_tensor(what: str, ours: Tensor, real: Tensor, *, strict: bool) -> Iterator[Finding]:
+    where = f"gives {what} {ours.name!r}"
+    if ours.dtype not in (real.dtype, "INVALID"):
+        yield f"{where} the type {ours.dtype}, the model has {real.dtype}", "write the model's type"
+    if _exact(what, ours.dims, real.dims) if strict else fit(ours.dims, real.dims):
+        return
+    todo = "write the model's dims"
+    if len(ours.dims) == len(real.dims) + 1 and fit(ours.dims[1:], real.dims):
+        todo += "; the batch dimension is not among them"
+    elif len(ours.dims) + 1 == len(real.dims) and fit(ours.dims, real.dims[1:]):
+        todo += "; without batches also the first"
+    elif sorted(ours.dims) == sorted(real.dims):
+        todo += " in their order"
+    yield f"{where} the dims {list(ours.dims)}, the model has {list(real.dims)}", todo
+
+
+def _exact(what: str, ours: Sequence[int], real: Sequence[int]) -> bool:
+    """How onnxruntime compares: the model's fixed dims as they are, and of outputs the free ones too.
+
+    Source: onnxruntime_backend, src/onnxruntime_utils.cc, CompareDimsSupported.
+    """
+    if tuple(real) == (-1,):  # a single value has no dims in ONNX, and [1] or [-1] here
+        return fit(ours, real)
+    free = what == "input"
+    return len(ours) == len(real) and all(a == b or (b == -1 and free) for a, b in zip(ours, real, strict=True))
