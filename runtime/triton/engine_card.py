@@ -78,8 +78,8 @@ def capability(gpu: str) -> str | None:
     if gpu.lower() not in rows:
         todo = "write 8.0, or a size of `ngcrun azureml compute sizes`"
         raise BadInput.of("gpu", gpu, "is neither a compute capability nor a known VM size", todo)
-    found = rows[gpu.lower()].get("compute_capability")
-    return str(found) if found else None
+    found = str(rows[gpu.lower()].get("compute_capability", "0"))
+    return None if found == "0" else found
 
 
 def mismatch(built: Built, has: str | None, tensorrt: str = "") -> str | None:
