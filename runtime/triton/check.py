@@ -55,6 +55,7 @@ class _Read:
     """The models of a repository as far as they have been read."""
 
     folders: Mapping[str, Path]
+    models: bool
     configs: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -62,15 +63,16 @@ class _Read:
         return {name: version_folders(self.folders[name]) for name in self.configs}
 
 
-def check_repository(repository: Path, name: str | None = None) -> Served:
+def check_repository(repository: Path, name: str | None = None, *, models: bool = True) -> Served:
     """The model to serve: the only one, or the ensemble over the others, or `name`; all models are checked.
 
-    With a `name` only that model is checked, and the models that it calls if it is an ensemble.
+    With a `name` only that model is checked, and the models that it calls if it is an ensemble. `models`: whether the
+    model files are read, too, which takes long for large ones.
 
     Raises:
         BadInput: with the findings in all of them.
     """
-    read = _Read(_model_folders(repository))
+    read = _Read(_model_folders(repository), models)
     if name is not None and name not in read.folders:
         raise BadInput.of("model_name", name, "is not in the repository", nearest(name, read.folders))
     wanted = [name] if name is not None else list(read.folders)
@@ -113,10 +115,10 @@ def _read_model(read: _Read, name: str) -> None:
         read.problems.append(problem(path, f"is no model configuration: {error}", "correct that line"))
         return
     read.configs[name] = config
-    read.problems += _model(folder, config)
+    read.problems += _model(folder, config, models=read.models)
 
 
-def _model(folder: Path, config: Any) -> Iterator[Problem]:
+def _model(folder: Path, config: Any, *, models: bool) -> Iterator[Problem]:
     path = folder / FILE
     if config.name and config.name != folder.name:
         wrong = f"names the model {config.name!r}, its folder is {folder.name!r}"
@@ -128,7 +130,7 @@ def _model(folder: Path, config: Any) -> Iterator[Problem]:
     if backend == ENSEMBLE:
         yield from at(path, ensemble_findings(config))
     yield from file_problems(folder, config, backend)
-    for version in () if unclear else version_folders(folder):
+    for version in version_folders(folder) if models and not unclear else ():
         yield from model_problems(folder, version, config, backend)
 
 

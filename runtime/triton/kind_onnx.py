@@ -16,9 +16,8 @@ def open_file(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
     import onnx
 
     try:
-        proto = onnx.load(str(path))
-        onnx.checker.check_model(str(path))
-        session = onnx_session(path)
+        proto = onnx.load(str(path), load_external_data=False)
+        session = onnx_session(path)  # which also checks the model, and is what will run it
     except Exception as error:  # protobuf, onnx and onnxruntime each have their own
         raise unreadable(path, error) from error
     return Model("onnx", path, onnx_signature(proto, path), lambda: proto, _runner(session), features=features)

@@ -105,7 +105,8 @@ def package(ports: Ports, metrics: Metrics) -> None:
     made = {"model": plan.name, "kind": model.kind, "backend": backend}
     card = engine_card.card_of(model)
     provenance.write(folder / str(plan.version), model.path, **made, corrections=list(corrections), **card)
-    check_repository(ports.repository, plan.name)
+    # The file was just opened, and config.pbtxt is made from it; only an engine was not read so far.
+    check_repository(ports.repository, plan.name, models=model.engine is not None)
     error = check_conversion(model, folder, plan, golden)
     about = {"model": plan.name, "version": plan.version, "kind": model.kind, "features": list(model.features)}
     write_golden(golden, ports.golden, about)
