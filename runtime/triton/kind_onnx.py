@@ -17,10 +17,23 @@ def open_file(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
 
     try:
         proto = onnx.load(str(path), load_external_data=False)
+        _require_weights(proto, path)
         session = onnx_session(path)  # which also checks the model, and is what will run it
     except Exception as error:  # protobuf, onnx and onnxruntime each have their own
         raise unreadable(path, error) from error
     return Model("onnx", path, onnx_signature(proto, path), lambda: proto, _runner(session), features=features)
+
+
+def _require_weights(proto: Any, path: Path) -> None:
+    """Raises `ValueError` for weights beside the graph that end too early; onnxruntime says that less clearly."""
+    for tensor in proto.graph.initializer:
+        about = {entry.key: entry.value for entry in tensor.external_data}
+        file = path.parent / about["location"] if "location" in about else None
+        if file is None or not file.is_file() or "length" not in about:
+            continue
+        start, length, there = int(about.get("offset", 0)), int(about["length"]), file.stat().st_size
+        if start + length > there:
+            raise ValueError(f"{file.name} has {there} bytes, and {tensor.name!r} lies at {start} to {start + length}")
 
 
 def onnx_session(model: Path | bytes) -> Any:
