@@ -40,7 +40,7 @@ VERSIONS = (
     Fault("a version folder called 01", LOAD, "python", move(VERSION, "fare/01"), "fare", "has no version folder (found: 01); name it by a whole number from 1 on, such as 1"),
     Fault("a version folder called 0", LOAD, "python", move(VERSION, "fare/0"), "fare", "has no version folder (found: 0); name it by a whole number from 1 on, such as 1"),
     Fault("a version folder called 1abc", LOAD, "python", move(VERSION, "fare/1abc"), "fare", "has no version folder (found: 1abc); name it by a whole number from 1 on, such as 1"),
-    Fault("a version in other digits", "core model_lifecycle.cc", "python", move(VERSION, "fare/\uff11"), "fare", "has no version folder (found: １); name it by a whole number from 1 on, such as 1"),
+    Fault("a version in other digits", "core model_lifecycle.cc", "python", move(VERSION, "fare/\uff11"), "fare", "has no version folder (found: \uff11); name it by a whole number from 1 on, such as 1"),
     Fault("a version that is a file", LOAD, "python", all_of(remove(VERSION), write(VERSION, "x")), "fare", "has no version folder (found: none); name it by a whole number from 1 on, such as 1"),
     Fault("a policy for a version that is not there", LOAD, "python", add("version_policy { specific { versions: 3 } }"), CONFIG, "serves version 3 by its version_policy, there is 1; name versions that are there"),
     Fault("a policy for one more version", LOAD, "python", add("version_policy { specific { versions: [1, 3] } }"), CONFIG, "serves version 3 by its version_policy, there is 1; name versions that are there"),
