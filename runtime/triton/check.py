@@ -17,8 +17,6 @@ from runtime.triton.check_model import model_problems, notes
 from runtime.triton.findings import PORT, Finding, at, problem
 from runtime.triton.model_config import FILE, Signature
 
-__all__ = ["Served", "check_repository", "version_folders"]
-
 
 @dataclass(frozen=True)
 class Served:

@@ -23,6 +23,8 @@ from runtime.triton.repository import WARMUP
 
 # Folders of a model that are no versions. Source: core, src/constants.h.
 NO_VERSIONS = (WARMUP, "initial_state", "configs")
+# A folder in the place of the model's file may hold it. Source: onnxruntime_backend, src/onnxruntime.cc.
+INSIDE = {"onnxruntime": "model.onnx"}
 ENVIRONMENT, MODEL_FOLDER = "EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY"
 AGAIN = "package the model again"
 
@@ -32,7 +34,7 @@ def version_folders(folder: Path) -> list[int]:
     return sorted(
         int(p.name)
         for p in folder.iterdir()
-        if p.is_dir() and p.name.isdecimal() and int(p.name) > 0 and p.name[0] != "0"
+        if p.is_dir() and p.name.isascii() and p.name.isdecimal() and p.name[0] != "0"
     )
 
 
@@ -88,6 +90,10 @@ def _model_file(version: Path, config: Any, backend: str) -> Iterator[Problem]:
             wrong = f"lacks {name}, which the {backend} backend reads{use}"
             found = ", ".join(sorted(p.name for p in version.iterdir() if p.name != provenance.FILE)[:8])
             yield problem(version, wrong, f"{AGAIN}, or name the file: found {found or 'nothing'}")
+        elif path.is_dir() and name != "model.savedmodel" and not (path / INSIDE.get(backend, "")).is_file():
+            yield problem(
+                path, f"is a folder, which the {backend} backend cannot read", "put the model's file in its place"
+            )
         elif path.is_file() and path.stat().st_size == 0:
             yield problem(path, "is empty", AGAIN)
         elif backend == "python" and path.is_file():

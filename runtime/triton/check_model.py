@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 import struct
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import BadInput, Problem, nearest
+from runtime.errors import BadInput, Problem
 from runtime.triton import model_config
 from runtime.triton.backends import model_file
-from runtime.triton.check_config import dims_findings, fit
-from runtime.triton.findings import Finding, at, problem
+from runtime.triton.check_signature import compare
+from runtime.triton.findings import at, problem
 from runtime.triton.model_config import FILE, Signature, Tensor
 from runtime.triton.repository import MODEL_FILES, TEMPLATE, outside_files
 
@@ -86,13 +85,13 @@ def _onnx(folder: Path, path: Path, config: Any, backend: str) -> Iterator[Probl
         yield from unreadable
         return
     try:
-        real = open_file(path, (), False).signature
+        model = open_file(path, (), False)
     except BadInput as error:
         yield from (problem(path, p.wrong, p.todo) for p in error.problems)
         return
-    strict = backend == "onnxruntime"
-    yield from at(folder / FILE, _compare(config, real, strict=strict))
-    if strict and config.max_batch_size > 0:
+    native = backend == "onnxruntime"
+    yield from at(folder / FILE, compare(config, model.signature, exact=_with_dims(model.onnx()) if native else ()))
+    if native and config.max_batch_size > 0:
         for entry in config.input:
             if entry.optional:
                 wrong = f"has the optional input {entry.name!r} and batches, which onnxruntime does not take"
@@ -120,6 +119,12 @@ def _lost_or_new(path: Path) -> Iterator[Problem]:
             yield problem(path, wrong, "export it with an older one")
 
 
+def _with_dims(proto: Any) -> set[str]:
+    """Names of the tensors that say what dims they have: not those without a shape, and not single values."""
+    tensors = [*proto.graph.input, *proto.graph.output]
+    return {t.name for t in tensors if t.type.tensor_type.shape.dim}
+
+
 def _forest(folder: Path, path: Path, config: Any, _backend: str) -> Iterator[Problem]:
     """Source: fil_backend, docs/model_config.md, "Maximum Batch Size" and "Inputs and Outputs"."""
     from runtime.triton.table_model import TABLE_INPUT, TABLE_OUTPUT
@@ -136,7 +141,7 @@ def _forest(folder: Path, path: Path, config: Any, _backend: str) -> Iterator[Pr
     proba = (model_config.parameter(config, "predict_proba") or "false") == "true"
     inputs = (Tensor(TABLE_INPUT, "FP32", (count,)),)
     outputs = (Tensor(TABLE_OUTPUT, "FP32", (-1,) if proba else (1,)),)
-    yield from at(folder / FILE, _compare(config, Signature(inputs, outputs, True), strict=False))
+    yield from at(folder / FILE, compare(config, Signature(inputs, outputs, True), exact=()))
 
 
 def _features(path: Path, kind: str) -> int:
@@ -176,121 +181,3 @@ def _plan(_folder: Path, path: Path, _config: Any, _backend: str) -> Iterator[Pr
 
 
 READERS = {"onnxruntime": _onnx, "fil": _forest, "tensorrt": _plan}
-
-
-# --- comparing --------------------------------------------------------------------------------------------------------
-
-
-def _compare(config: Any, real: Signature, *, strict: bool) -> Iterator[Finding]:
-    promised = model_config.signature_of(config)
-    if config.max_batch_size < 0:
-        return  # a finding of its own
-    if promised.batched and not real.batched:
-        yield "allows batches, the model's first dimension is fixed", "write max_batch_size: 0"
-        return
-    batch = list(_batch_dimension(promised, real))
-    if batch:
-        yield batch[0]
-        return
-    rows = real.batched and not promised.batched
-    for what, ours, theirs in (("input", promised.inputs, real.inputs), ("output", promised.outputs, real.outputs)):
-        known = {t.name: _with_rows(t) if rows else t for t in theirs}
-        swapped = _swapped(ours, known)
-        for one, other in swapped:
-            yield f"gives the {what}s {one!r} and {other!r} each other's name", "exchange the two names"
-        told = {name for pair in swapped for name in pair} | _without_dims(config)
-        for tensor in (t for t in ours if t.name and t.name not in told):
-            if tensor.name not in known:
-                yield f"has an {what} {tensor.name!r} that the model lacks", _spelling(tensor.name, known)
-                continue
-            yield from _compare_tensor(what, tensor, known[tensor.name], strict=strict)
-        yield from _missing(what, config, {t.name for t in ours}, known)
-
-
-def _without_dims(config: Any) -> set[str]:
-    """Tensors whose dims cannot be any model's, which is a finding of its own."""
-    entries = [*config.input, *config.output]
-    return {e.name for e in entries if any(dims_findings("", e, config.max_batch_size))}
-
-
-def _batch_dimension(promised: Signature, real: Signature) -> Iterator[Finding]:
-    """The one mistake behind dims that all are one too long or too short."""
-    known = {t.name: t.dims for t in (*real.inputs, *real.outputs)}
-    ours = [t for t in (*promised.inputs, *promised.outputs) if t.name in known]
-    if not real.batched or not ours:
-        return
-    if promised.batched and all(t.dims and fit(t.dims[1:], known[t.name]) for t in ours):
-        if any(len(t.dims) == len(known[t.name]) for t in ours):
-            return
-        yield "counts the batch dimension among the dims of every tensor", "take it out of the dims"
-    if not promised.batched and all(t.dims == known[t.name] for t in ours):
-        yield (
-            "has max_batch_size 0 and dims without the batch dimension",
-            "give a max_batch_size above 0, or write -1 first",
-        )
-
-
-def _with_rows(tensor: Tensor) -> Tensor:
-    return Tensor(tensor.name, tensor.dtype, (-1, *tensor.dims))
-
-
-def _missing(what: str, config: Any, ours: set[str], known: Mapping[str, Tensor]) -> Iterator[Finding]:
-    """Inputs that nobody gives: neither a request, nor the scheduler of sequences, nor the batcher."""
-    if what == "output" or not ours <= set(known):  # a wrong name has been told
-        return
-    given = {c.name for c in config.sequence_batching.control_input}
-    given |= {s.input_name for s in config.sequence_batching.state}
-    given |= {name for entry in config.batch_input for name in entry.target_name}
-    missing = sorted(set(known) - ours - given)
-    if missing:
-        yield f"lacks the inputs {missing} that the model needs", "add them"
-
-
-def _swapped(ours: Sequence[Tensor], known: Mapping[str, Tensor]) -> list[tuple[str, str]]:
-    """Pairs of names that would be right if they were exchanged."""
-
-    def same(one: Tensor, other: Tensor) -> bool:
-        return one.dtype == other.dtype and fit(one.dims, other.dims)
-
-    wrong = [t for t in ours if t.name in known and not same(t, known[t.name])]
-    return [
-        (a.name, b.name)
-        for place, a in enumerate(wrong)
-        for b in wrong[place + 1 :]
-        if same(a, known[b.name]) and same(b, known[a.name])
-    ]
-
-
-def _spelling(name: str, known: Mapping[str, Tensor]) -> str:
-    """What to do about an unknown name; two that look alike may be written with other Unicode characters."""
-    for other in known:
-        if unicodedata.normalize("NFKC", other).strip() == unicodedata.normalize("NFKC", name).strip():
-            return f"copy the model's {other!a}: this one only looks like it ({name!a})"
-    return nearest(name, known)
-
-
-def _compare_tensor(what: str, ours: Tensor, real: Tensor, *, strict: bool) -> Iterator[Finding]:
-    where = f"gives {what} {ours.name!r}"
-    if ours.dtype not in (real.dtype, "INVALID"):
-        yield f"{where} the type {ours.dtype}, the model has {real.dtype}", "write the model's type"
-    if _exact(what, ours.dims, real.dims) if strict else fit(ours.dims, real.dims):
-        return
-    todo = "write the model's dims"
-    if len(ours.dims) == len(real.dims) + 1 and fit(ours.dims[1:], real.dims):
-        todo += "; the batch dimension is not among them"
-    elif len(ours.dims) + 1 == len(real.dims) and fit(ours.dims, real.dims[1:]):
-        todo += "; without batches also the first"
-    elif sorted(ours.dims) == sorted(real.dims):
-        todo += " in their order"
-    yield f"{where} the dims {list(ours.dims)}, the model has {list(real.dims)}", todo
-
-
-def _exact(what: str, ours: Sequence[int], real: Sequence[int]) -> bool:
-    """How onnxruntime compares: the model's fixed dims as they are, and of outputs the free ones too.
-
-    Source: onnxruntime_backend, src/onnxruntime_utils.cc, CompareDimsSupported.
-    """
-    if tuple(real) == (-1,):  # a single value has no dims in ONNX, and [1] or [-1] here
-        return fit(ours, real)
-    free = what == "input"
-    return len(ours) == len(real) and all(a == b or (b == -1 and free) for a, b in zip(ours, real, strict=True))

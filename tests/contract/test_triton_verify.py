@@ -17,6 +17,7 @@ from runtime.triton.serve import serving
 from runtime.triton.serve_env import find_server
 from runtime.triton.verify import verify
 from tests.fakes import triton_models as models
+from tests.fakes.triton_broken import Corpus
 from tests.fakes.triton_server import left_behind, packaged
 
 LEARNERS = ("xgboost", "random_forest", "linear", "classifier")
@@ -132,6 +133,24 @@ def test_a_fil_model_is_checked_but_not_run_here_and_the_report_says_so(tmp_path
     )
 
 
+def test_an_ensemble_is_what_is_verified_in_a_repository_that_holds_one(tmp_path):
+    repository = Corpus(tmp_path).good("ensemble")
+    assert run(tmp_path, repository, "live=yes") == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert (report["model"], report["backend"], report["live"]) == ("both", "ensemble", "run")
+    assert [(a["protocol"], a["output"]) for a in report["answers"]] == [("http", "y"), ("grpc", "y")]
+
+
+def test_what_only_a_server_can_tell_is_said_where_none_ran(tmp_path, capsys, fare):
+    repository = copied(tmp_path, fare)
+    (repository / "fare" / "1" / "model.py").write_text(
+        PYTHON + "    def execute(self, requests):\n        return []\n"
+    )
+    assert run(tmp_path, repository, "live=no") == 0
+    said = f"only a server can tell: {repository}/fare/1/model.py: its code is run by a server and not read here"
+    assert said in capsys.readouterr().out.splitlines()
+
+
 def test_answers_that_differ_fail_the_step(tmp_path, capsys, fare):
     shutil.copytree(fare[1], tmp_path / "golden")
     path = tmp_path / "golden" / "outputs" / "0.npy"
@@ -150,20 +169,25 @@ def test_a_port_in_use_is_one_line(tmp_path, capsys, fare):
 
 
 PYTHON = "import triton_python_backend_utils as pb_utils\nclass TritonPythonModel:\n"
+EXECUTE = "    def execute(self, requests):\n        return []\n"
 CANNOT_LOAD = {
     "raises": (
-        PYTHON + "    def initialize(self, args):\n        raise ValueError('bad weights')\n",
+        PYTHON + EXECUTE + "    def initialize(self, args):\n        raise ValueError('bad weights')\n",
         "cannot load: load failed for model 'fare'",
         "ValueError: bad weights",
     ),
-    "syntax": ("class (", "cannot load: load failed for model 'fare'", "SyntaxError: invalid syntax"),
+    "module": (
+        "import no_such_module\n" + PYTHON + EXECUTE,
+        "cannot load: load failed for model 'fare'",
+        "ModuleNotFoundError: No module named 'no_such_module'",
+    ),
     "hangs": (
-        PYTHON + "    def initialize(self, args):\n        import time\n        time.sleep(99)\n",
+        PYTHON + EXECUTE + "    def initialize(self, args):\n        import time\n        time.sleep(99)\n",
         "was not ready in time; allow more with start_timeout_s",
         "",
     ),
     "dies": (
-        PYTHON + "    def initialize(self, args):\n        import os\n        os._exit(1)\n",
+        PYTHON + EXECUTE + "    def initialize(self, args):\n        import os\n        os._exit(1)\n",
         "cannot load: ",
         "fare",
     ),

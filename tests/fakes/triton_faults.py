@@ -25,26 +25,26 @@ START = "kind: CONTROL_SEQUENCE_START"
 PARSED = (
     Fault("a type without TYPE_", "server#2502", "python", replace("TYPE_FP32", "FP32"), CONFIG, 'is no model configuration: 5:14 : \' data_type: FP32\': Enum type "inference.DataType" has no value named FP32.; correct that line'),
     Fault("a field that is spelled wrong", "server#6571", "python", replace("max_batch_size", "max_batchsize"), CONFIG, 'is no model configuration: 2:1 : Message type "inference.ModelConfig" has no field named "max_batchsize".; correct that line'),
-    Fault("a word where a number belongs", "docs/triton.md", "python", replace("size: 8", "size: eight"), CONFIG, "is no model configuration: 2:17 : 'max_batch_size: eight': Couldn't parse integer: eight; correct that line"),
+    Fault("a word where a number belongs", "text format", "python", replace("size: 8", "size: eight"), CONFIG, "is no model configuration: 2:17 : 'max_batch_size: eight': Couldn't parse integer: eight; correct that line"),
     Fault("a placeholder that nobody filled in", "tensorrtllm_backend#250", "python", replace("size: 8", "size: ${max_batch_size}"), CONFIG, "is no model configuration: 2:17 : 'max_batch_size: ${max_batch_size}': Couldn't parse integer: $; correct that line"),
     Fault("dynamic and sequence batching", CORE, "python", replace(DYNAMIC, DYNAMIC + "sequence_batching {\n}\n"), CONFIG, 'is no model configuration: 19:1 : Field "sequence_batching" is specified along with field "dynamic_batching", another member of oneof "scheduling_choice" for message type "inference.ModelConfig".; correct that line'),
-    Fault("a field twice", "docs/triton.md", "python", replace("max_batch_size: 8", "max_batch_size: 8 max_batch_size: 8"), CONFIG, 'is no model configuration: 2:35 : Message type "inference.ModelConfig" should not have multiple "max_batch_size" fields.; correct that line'),
+    Fault("a field twice", "text format", "python", replace("max_batch_size: 8", "max_batch_size: 8 max_batch_size: 8"), CONFIG, 'is no model configuration: 2:35 : Message type "inference.ModelConfig" should not have multiple "max_batch_size" fields.; correct that line'),
     Fault("a brace that is missing", "server#6571", "python", replace("dynamic_batching {\n}", "dynamic_batching {"), CONFIG, 'is no model configuration: 18:1 : Message type "inference.ModelDynamicBatching" has no field named "parameters".; correct that line'),
     Fault("a comma too many", "server#2688", "python", replace("dims: 4", "dims: [4,]"), CONFIG, "is no model configuration: 6:12 : ' dims: [4,]': Couldn't parse integer: ]; correct that line"),
     Fault("a comment of C++", "text format", "python", replace("max_batch_size", "// rows\nmax_batch_size"), CONFIG, "is no model configuration: 2:1 : '// rows': Expected identifier or number, got /.; correct that line"),
     Fault("a byte order mark", "text format", "python", lambda r: (r / CONFIG).write_bytes(b"\xef\xbb\xbf" + (r / CONFIG).read_bytes()), CONFIG, 'is no model configuration: 1:1 : \'\ufeffname: "fare"\': Expected identifier or number, got \ufeff.; correct that line'),
     Fault("a config that is not UTF-8", "text format", "python", lambda r: (r / CONFIG).write_bytes("# größe\n".encode("latin-1") + (r / CONFIG).read_bytes()), CONFIG, "is no model configuration: 'utf-8' codec can't decode byte 0xf6 in position 4: invalid start byte; correct that line"),
     Fault("an empty config", "server QA onnx/empty_config", "python", write(CONFIG, ""), CONFIG, "names no backend and holds model.onnx, model.py, of which the server takes model.onnx; write backend: one of onnxruntime, python"),
-    Fault("no config", "docs/triton.md", "python", remove(CONFIG), "fare", "has no config.pbtxt; write it with triton_package"),
+    Fault("no config", "core model_repository_manager.cc", "python", remove(CONFIG), "fare", "has no config.pbtxt; write it with triton_package"),
     Fault("the config in the version folder", "server#4957", "python", lambda r: (r / CONFIG).rename(r / "fare/1/config.pbtxt"), "fare", "has no config.pbtxt; write it with triton_package"),
 )
 NAMED = (
-    Fault("a name that is not the folder's", "docs/triton.md", "python", replace('name: "fare"', 'name: "taxi"'), CONFIG, "names the model 'taxi', its folder is 'fare'; make the two the same"),
-    Fault("no backend beside two kinds of files", "docs/triton.md", "python", replace('backend: "python"', ""), CONFIG, "names no backend and holds model.onnx, model.py, of which the server takes model.onnx; write backend: one of onnxruntime, python"),
+    Fault("a name that is not the folder's", "core model_repository_manager.cc", "python", replace('name: "fare"', 'name: "taxi"'), CONFIG, "names the model 'taxi', its folder is 'fare'; make the two the same"),
+    Fault("no backend beside two kinds of files", "core model_config_utils.cc", "python", replace('backend: "python"', ""), CONFIG, "names no backend and holds model.onnx, model.py, of which the server takes model.onnx; write backend: one of onnxruntime, python"),
     Fault("a platform that nobody has", CORE, "python", replace('backend: "python"', 'platform: "onnx"'), CONFIG, "has the platform 'onnx', which no server knows; write backend: one of fil, onnxruntime, openvino, python, pytorch, tensorflow, tensorrt"),
     Fault("a platform of another backend", CORE, "python", replace('"python"', '"onnxruntime" platform: "tensorrt_plan"'), CONFIG, "has backend 'onnxruntime' and platform 'tensorrt_plan', which is of tensorrt; remove one of the two"),
-    Fault("a platform as the backend", "docs/triton.md", "python", replace('"python"', '"onnxruntime_onnx"'), CONFIG, "has the backend 'onnxruntime_onnx', which no server has; write backend: 'onnxruntime'"),
-    Fault("a backend that is spelled wrong", "docs/triton.md", "python", replace('"python"', '"pyhton"'), CONFIG, "has the backend 'pyhton', which no server has; write backend: 'python'"),
+    Fault("a platform as the backend", "core backend_model.cc", "python", replace('"python"', '"onnxruntime_onnx"'), CONFIG, "has the backend 'onnxruntime_onnx', which no server has; write backend: 'onnxruntime'"),
+    Fault("a backend that is spelled wrong", "core backend_model.cc", "python", replace('"python"', '"pyhton"'), CONFIG, "has the backend 'pyhton', which no server has; write backend: 'python'"),
 )
 BATCHED = (
     Fault("a negative max_batch_size", CORE, "python", replace("max_batch_size: 8", "max_batch_size: -1"), CONFIG, "has max_batch_size -1; write 0 for no batches, or the most rows"),
@@ -109,7 +109,7 @@ INSTANCES = (
     Fault("a negative count of instances", CORE, "python", replace("count: 1", "count: -1"), CONFIG, "gives instance_group 1 the count -1; write 1 or more"),
     Fault("a profile without TensorRT", CORE, "python", edit(lambda c: c.instance_group[0].profile.append("0")), CONFIG, "gives instance_group 1 a profile, which only TensorRT has; remove it"),
     Fault("a GPU where there is none", "server#3912", "python", replace("KIND_CPU", "KIND_GPU"), "", "fare/config.pbtxt: asks for KIND_GPU, which a server without a GPU refuses"),
-    Fault("a field of newer servers", "docs/triton.md", "python", add('model_metrics { metric_control { metric_identifier { family: "f" } } }'), "", "fare/config.pbtxt: has model_metrics, which tritonserver 2.51.0 refuses as an unknown field; use a newer one, or remove it"),
-    Fault("another field of newer servers", "docs/triton.md", "ensemble", add("ensemble_scheduling { max_inflight_requests: 2 }", "both"), "", "both/config.pbtxt: has ensemble_scheduling.max_inflight_requests, which tritonserver 2.51.0 refuses as an unknown field; use a newer one, or remove it"),
+    Fault("a field of newer servers", "common model_config.proto", "python", add('model_metrics { metric_control { metric_identifier { family: "f" } } }'), "", "fare/config.pbtxt: has model_metrics, which tritonserver 2.51.0 refuses as an unknown field; use a newer one, or remove it"),
+    Fault("another field of newer servers", "common model_config.proto", "ensemble", add("ensemble_scheduling { max_inflight_requests: 2 }", "both"), "", "both/config.pbtxt: has ensemble_scheduling.max_inflight_requests, which tritonserver 2.51.0 refuses as an unknown field; use a newer one, or remove it"),
 )
 ROWS = (*PARSED, *NAMED, *BATCHED, *TENSORS, *INSTANCES)

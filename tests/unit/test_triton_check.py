@@ -1,6 +1,14 @@
 """The static part of triton_verify: each disagreement between a repository and its model, without a server."""
 
+import contextlib
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runtime.errors import BadInput
 from runtime.execute import main
@@ -8,7 +16,16 @@ from runtime.triton import model_config
 from runtime.triton.check import check_repository
 from runtime.triton.package import package
 from runtime.triton.verify import verify
+from tests.fakes import triton_faults, triton_file_faults
 from tests.fakes import triton_models as models
+from tests.fakes.triton_broken import Corpus
+
+FAULTS = (*triton_faults.ROWS, *triton_file_faults.ROWS)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return Corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture
@@ -130,8 +147,6 @@ def test_labels_that_do_not_match_the_output_are_found(tmp_path):
 
 
 def test_the_folder_of_one_model_and_a_folder_of_many_say_what_to_do(tmp_path, repository):
-    import shutil
-
     assert "is the folder of one model, not a repository; name its parent" in findings(repository / "fare")[0]
     shutil.copytree(repository / "fare", repository / "taxi")
     path = repository / "taxi" / "config.pbtxt"
@@ -149,3 +164,45 @@ def test_the_folder_of_one_model_and_a_folder_of_many_say_what_to_do(tmp_path, r
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "readme").write_text("x")
     assert "holds no model folder" in findings(tmp_path / "empty")[0]
+
+
+def test_all_models_are_checked_and_the_ensemble_is_the_one_to_verify(tmp_path):
+    repository = Corpus(tmp_path).good("ensemble")
+    served = check_repository(repository)
+    assert (served.name, served.backend, served.backends) == ("both", "ensemble", ["python"])
+    assert [member.name for member in served.members] == ["scale", "fare"]
+    (repository / "scale" / "1" / "model.py").write_text("class Scale: pass\n")
+    (repository / "fare" / "1" / "model.onnx").write_bytes(b"")
+    assert len(findings(repository)) == 2
+
+
+def test_with_a_name_only_that_model_and_those_that_it_calls_are_checked(tmp_path):
+    repository = Corpus(tmp_path).good("ensemble")
+    (repository / "scale" / "1" / "model.py").unlink()
+    assert check_repository(repository, "fare").backends == ["python"]
+    assert len(findings(repository, "scale")) == len(findings(repository, "both")) == 1
+
+
+def test_several_models_without_an_ensemble_want_a_name_once_all_of_them_are_good(tmp_path):
+    repository = Corpus(tmp_path).good("ensemble")
+    shutil.rmtree(repository / "both")
+    assert findings(repository) == [
+        f"repository='{repository}': holds 2 models: fare, scale; say which: model_name=NAME"
+    ]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(FAULTS), min_size=2, max_size=3), st.randoms(use_true_random=False))
+def test_no_mixture_of_faults_and_no_garbage_makes_the_check_itself_fail(corpus, faults, random):
+    with tempfile.TemporaryDirectory() as folder:
+        repository = corpus.broken(faults[0], Path(folder) / "repo")
+        for fault in faults[1:]:
+            with contextlib.suppress(Exception):  # what it would break may be gone
+                fault.broken(repository)
+        path = random.choice([*sorted(p for p in repository.rglob("*") if p.is_file() and p.stat().st_size)])
+        data = bytearray(path.read_bytes())
+        data[random.randrange(len(data))] = random.randrange(256)
+        path.write_bytes(bytes(data))
+        with contextlib.suppress(BadInput), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # onnx warns of keys that it does not know
+            check_repository(repository)
