@@ -298,6 +298,7 @@ def bench(session: nox.Session) -> None:
         session.run(python, "bench/docker.py", external=True)
     session.run(python, "bench/data.py", external=True)
     session.run(python, "bench/hpo.py", external=True)
+    session.run(python, "bench/triton.py", env=_triton(session), external=True)
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)
     session.run(python, "bench/check.py", env=_azureml(session), external=True)
     session.run(python, "bench/tao.py", env=_tao(session), external=True)
