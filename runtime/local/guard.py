@@ -11,6 +11,7 @@ import ctypes
 import signal
 import subprocess
 import sys
+import time
 
 PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
 GRACE_S = 10.0  # between SIGTERM and SIGKILL, as `docker stop` has it
@@ -18,8 +19,16 @@ OOM = "out of memory: the kernel ended it; ask for less, or give docker more"
 
 
 def remove(docker: str, name: str) -> None:
-    """The container, running or not; one that is gone already is fine."""
-    subprocess.run([docker, "rm", "--force", "--volumes", name], check=False, capture_output=True, timeout=60)
+    """The container, running or not; one that is gone already is fine.
+
+    Tried again: a daemon under load may say that its file system is in use, and then it stays.
+    """
+    for pause_s in (0.5, 1.0, 2.0, 4.0, 0.0):
+        argv = [docker, "rm", "--force", "--volumes", name]
+        done = subprocess.run(argv, check=False, capture_output=True, timeout=60)
+        if done.returncode == 0 or b"No such container" in done.stderr:
+            return
+        time.sleep(pause_s)
 
 
 def was_out_of_memory(docker: str, name: str) -> bool:

@@ -14,12 +14,12 @@ from typing import Any
 
 from runtime import vendor
 from runtime.errors import ToolFailed
-from runtime.local import docker
+from runtime.local import docker, guard
 from runtime.local.lease import Lease, wanted
 from runtime.local.plan import Planned
 from runtime.masks import NAMES_VARIABLE, Masks
 
-GUARD = Path(__file__).with_name("guard.py")
+GUARD = Path(guard.__file__)
 MARK = "NGCRUN_METRICS_FILE"  # in the environment of every process of a step, with a value of the step's own
 GRACE_S = 10.0  # between SIGTERM and SIGKILL, as `docker stop` has it
 
@@ -56,15 +56,15 @@ class Machine:
                 command = docker.with_gpus(command, devices)
                 own = dict(env) if self.docker.network != "none" else docker.within(env)
                 name = docker.container_name(planned)
-                guard = (sys.executable, "-I", "-S", str(GUARD), name, "--", *command.argv)
+                guarded = (sys.executable, "-I", "-S", str(GUARD), name, "--", *command.argv)
                 environ = {**os.environ, **command.env, **own}
                 status = None
                 try:
-                    status = self._wait(planned, guard, environ, stopping, started)
+                    status = self._wait(planned, guarded, environ, stopping, started)
                 finally:
                     # The guard may have been killed with the rest.
                     if status is None or status < 0 or stopping.is_set():
-                        _remove(name)
+                        guard.remove("docker", name)
                 return status
             shown = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if self.lease.devices else {}
             names = {NAMES_VARIABLE: ",".join(self.secret_names)} if self.secret_names else {}
@@ -101,11 +101,6 @@ class Machine:
         if self.docker is not None and (why := docker.reason(vendor.tail(planned.log), status)):
             raise ToolFailed(why)
         return status
-
-
-def _remove(container: str) -> None:
-    """The container, running or not; one that is gone already is fine."""
-    subprocess.run(["docker", "rm", "--force", "--volumes", container], check=False, capture_output=True)
 
 
 def _not_ours(environ: Mapping[str, str]) -> dict[str, str]:

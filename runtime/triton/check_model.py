@@ -90,7 +90,9 @@ def _onnx(folder: Path, path: Path, config: Any, backend: str) -> Iterator[Probl
         yield from (problem(path, p.wrong, p.todo) for p in error.problems)
         return
     native = backend == "onnxruntime"
-    yield from at(folder / FILE, compare(config, model.signature, exact=_with_dims(model.onnx()) if native else ()))
+    yield from at(
+        folder / FILE, compare(config, model.signature, exact=_with_dims(model.onnx()) if native and model.onnx else ())
+    )
     if native and config.max_batch_size > 0:
         for entry in config.input:
             if entry.optional:

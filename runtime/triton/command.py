@@ -46,7 +46,7 @@ def _list(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     from runtime.triton import difference, model_config, provenance, versions
-    from runtime.triton.check import version_folders
+    from runtime.triton.check_files import version_folders
 
     table = Table("model", "backend", "version", "served", "source", "git", "as packaged", box=None, pad_edge=False)
     for name, folder in difference.models(arguments.repository).items():

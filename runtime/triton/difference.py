@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.triton import model_config, provenance
-from runtime.triton.check import version_folders
+from runtime.triton.check_files import version_folders
 from runtime.triton.model_config import FILE
 
 

@@ -189,7 +189,7 @@ def make_plan(ports: Ports, model: Model, backend: str, config: Any = None) -> P
     if config is not None:
         wanted = int(config.max_batch_size) if batched else None
     problems = []
-    if model.onnx is None and backend == "python":
+    if model.onnx is None and backend == "python" and model.backend != "python":
         todo = "use backend=native, for an NGC container"
         problems.append(Problem("backend", backend, f"runs ONNX, which nothing makes from {model.path.name}", todo))
     if wanted and not batched:
@@ -250,7 +250,9 @@ def _parameters(ports: Ports, model: Model, backend: str) -> dict[str, str]:
         values["intra_op_thread_count"] = str(ports.threads)  # Source: onnxruntime_backend README
     if backend == "python":
         # numpy: measured with the server of nvidia-pytriton 0.7.0; see python_backend/model.py.
-        values |= {"intra_op_threads": str(ports.threads), "refuse": ",".join(model.refuse), "numpy_below": "2"}
+        values |= {"numpy_below": "2"}
+        if model.kind != "function":
+            values |= {"intra_op_threads": str(ports.threads), "refuse": ",".join(model.refuse)}
     return values
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import ToolFailed
 from runtime.triton import config_fix, model_config, scheduling
+from runtime.triton.comparing import compare
 from runtime.triton.model_config import TYPES, Plan, Signature, Tensor
 from runtime.triton.source import Model
 
@@ -24,6 +25,7 @@ GOLDEN_ROWS = 256
 MADE_UP_VALUES = 2**22  # of one tensor, in all made-up rows
 WARMUP = "warmup"  # Triton looks for a warm-up's files there. Source: model_config.proto, ModelWarmup.Input
 TEMPLATE = Path(__file__).parent / "python_backend" / "model.py"
+FUNCTION = TEMPLATE.with_name("function.py")
 
 # What each backend reads in the version folder. Source: Triton's model_repository.md; fil_backend docs/model_config.md.
 MODEL_FILES = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py", "tensorrt": "model.plan"}
@@ -71,6 +73,10 @@ def write_model(
 
 
 def _write_files(version: Path, model: Model, backend: str) -> None:
+    if model.kind == "function":
+        shutil.copyfile(FUNCTION, version / MODEL_FILES["python"])
+        shutil.copyfile(model.path, version / FUNCTION.name)
+        return
     if backend == "tensorrt":
         place(model.path, version / MODEL_FILES[backend])
         return
@@ -227,34 +233,11 @@ def read_golden(folder: Path) -> Golden:
         raise ValueError(str(error).splitlines()[0]) from error
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How far answers are from the expected ones, and whether that is within the tolerance."""
-
-    max_abs: float
-    max_rel: float
-    ok: bool
-
-
-def compare(got: NDArray[Any], want: NDArray[Any], atol: float, rtol: float) -> Difference:
-    """Values of the same shape; text and whole numbers must be equal, NaN matches NaN only."""
-    import numpy as np
-
-    if got.dtype.kind in "OSU" or want.dtype.kind in "OSU":
-        same = [_text(a) == _text(b) for a, b in zip(got.ravel(), want.ravel(), strict=True)]
-        return Difference(0.0 if all(same) else 1.0, 0.0 if all(same) else 1.0, all(same))
-    a, b = got.astype(np.float64), want.astype(np.float64)
-    gap = np.abs(np.where(np.isnan(a) & np.isnan(b), 0.0, a - b))
-    gap = np.where(np.isnan(gap), np.inf, np.where(a == b, 0.0, gap))
-    if want.dtype.kind in "iub":
-        atol = rtol = 0.0
-    relative = gap / np.maximum(np.abs(b), np.finfo(np.float32).tiny)
-    ok = bool(np.all(gap <= atol + rtol * np.nan_to_num(np.abs(b), nan=0.0)))
-    return Difference(float(gap.max(initial=0.0)), float(np.nan_to_num(relative).max(initial=0.0)), ok)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def as_sent(golden: Golden, signature: Signature) -> Golden:
+    """The golden rows as a server takes them: one number a row is a dim of 1 there (see model_config, reshape)."""
+    single = {t.name for t in signature.inputs if not t.dims and signature.batched}
+    inputs = {name: a[:, None] if name in single and a.ndim == 1 else a for name, a in golden.inputs.items()}
+    return replace(golden, inputs=inputs)
 
 
 def check_conversion(model: Model, folder: Path, plan: Plan, golden: Golden) -> float:
@@ -265,8 +248,8 @@ def check_conversion(model: Model, folder: Path, plan: Plan, golden: Golden) -> 
     """
     import numpy as np
 
-    # An ONNX file is the same bytes; an engine answers on its own GPU alone.
-    if not golden.rows or model.kind == "onnx" or plan.backend == "tensorrt":
+    # An ONNX file and a function are the same bytes; an engine answers on its own GPU alone.
+    if not golden.rows or model.kind in ("onnx", "function", "engine"):
         return 0.0
     answers = answer(
         folder / str(plan.version) / MODEL_FILES["fil" if plan.backend == "fil" else "onnxruntime"], golden

@@ -69,6 +69,7 @@ KINDS = {
     "xgboost": Kind((".ubj", ".json"), "runtime.triton.kind_xgboost"),
     "engine": Kind((".engine", ".plan"), "runtime.triton.kind_engine"),
     "forest": Kind((".tl", ".lgb", ".txt"), "runtime.triton.kind_forest"),
+    "function": Kind((".py",), "runtime.triton.kind_function"),
     "sklearn": Kind((".skops", ".pkl", ".joblib"), "runtime.triton.kind_sklearn"),
 }
 PICKLES = (".pkl", ".joblib")
@@ -151,10 +152,9 @@ def _named_by_mlflow(folder: Path) -> Path:
 
 
 def kind_of(path: Path) -> str | None:
-    """The kind of a file, or None; a .json is a model only if XGBoost wrote it, a .txt only if LightGBM did."""
-    if path.suffix == ".json" and not _is_xgboost_json(path):
-        return None
-    if path.suffix == ".txt" and not _is_lightgbm(path):
+    """The kind of a file, or None: of some suffixes only what the content says is a model."""
+    looks = {".json": _is_xgboost_json, ".txt": _is_lightgbm, ".py": _is_function}.get(path.suffix)
+    if looks is not None and not looks(path):
         return None
     return next((name for name, kind in KINDS.items() if path.suffix in kind.suffixes), None)
 
@@ -167,6 +167,11 @@ def _is_xgboost_json(path: Path) -> bool:
 def _is_lightgbm(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(64).startswith((b"tree\n", b"tree\r\n"))
+
+
+def _is_function(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return re.search(r"^INPUTS\b", text, re.MULTILINE) is not None
 
 
 def feature_names(folder: Path) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ GAIN = 0.03  # as tune_search.GAIN; here so that importing this module loads not
 
 
 def _golden(ports: Ports, served: Served) -> Golden:
-    from runtime.triton.repository import read_golden
+    from runtime.triton.repository import as_sent, read_golden
 
     try:
         golden = read_golden(ports.golden)
@@ -113,7 +113,7 @@ def _golden(ports: Ports, served: Served) -> Golden:
         raise BadInput.of("golden", ports.golden, wrong, "take the golden rows of the same triton_package")
     if golden.source != "sample":
         print("the rows are made up: trees answer such up to twice as fast as real ones")
-    return golden
+    return as_sent(golden, served.signature)
 
 
 def _server(ports: Ports, served: Served) -> Server:

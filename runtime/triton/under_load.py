@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput, NgcrunError
 from runtime.triton.client import Client, Endpoint, typed
+from runtime.triton.comparing import compare
 from runtime.triton.model_config import TYPES, Signature
-from runtime.triton.repository import Golden, compare
+from runtime.triton.repository import Golden
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from runtime.triton.check import Served
+    from runtime.triton.serve import Running
+    from runtime.triton.verify import Ports
 
 CLIENTS = 8
 REQUESTS = 64
@@ -192,3 +197,18 @@ def reloaded(asked: Asked, reload: Callable[[], None]) -> Finding:
             one.result()
     what = f"a reload with {CLIENTS} clients asking meanwhile"
     return Finding(what, sum(counts), f"{len(wrong)} requests were lost or wrong: {wrong[0]}" if wrong else "")
+
+
+def asked(ports: Ports, served: Served, golden: Golden, endpoint: Endpoint) -> Asked:
+    """What triton_verify asks at an endpoint."""
+    most = served.config.max_batch_size
+    return Asked(endpoint, served.name, served.signature, most, golden, ports.atol, ports.rtol)
+
+
+def of_server(ports: Ports, served: Served, golden: Golden, running: Running) -> list[Finding]:
+    """All of it over both protocols of a server of ours, and a reload over one."""
+    from runtime.triton.serve import reload_model
+
+    found = findings(asked(ports, served, golden, Endpoint(running.grpc, "grpc")))
+    http = asked(ports, served, golden, Endpoint(running.http, "http"))
+    return found + findings(http, lambda: reload_model(running, served.name))

@@ -14,7 +14,7 @@ from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.triton.model_config import TYPES
 from runtime.triton.report import Answer, Report
-from runtime.triton.under_load import Asked, Finding, findings, tolerance
+from runtime.triton.under_load import asked, findings, of_server, tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,10 +121,10 @@ def verify(ports: Ports, metrics: Metrics) -> None:
 
 def _golden(ports: Ports, served: Served) -> Golden:
     """The golden rows, checked against the config; made-up ones without expected outputs where there are none."""
-    from runtime.triton.repository import made_up_golden, read_golden
+    from runtime.triton.repository import as_sent, made_up_golden, read_golden
 
     if ports.golden is None:
-        return made_up_golden(served.signature)
+        return as_sent(made_up_golden(served.signature), served.signature)
     try:
         golden = read_golden(ports.golden)
     except ValueError as error:
@@ -135,7 +135,7 @@ def _golden(ports: Ports, served: Served) -> Golden:
     if golden.rows and set(golden.inputs) != promised:
         wrong = f"is for inputs {sorted(golden.inputs)}, the model has {sorted(promised)}"
         raise BadInput.of("golden", ports.golden, wrong, "take the golden rows of the same triton_package")
-    return golden
+    return as_sent(golden, served.signature)
 
 
 def _how(ports: Ports, served: Served) -> tuple[Server | None, str, str]:
@@ -176,21 +176,7 @@ def _ask_endpoint(ports: Ports, url: str, served: Served, golden: Golden, report
     if golden.rows:
         report.answers += compare_answers(endpoint, served, golden, ports)
         if ports.under_load == "yes":
-            report.under_load = findings(_asked(ports, served, golden, endpoint))
-
-
-def _asked(ports: Ports, served: Served, golden: Golden, endpoint: Endpoint) -> Asked:
-    most = served.config.max_batch_size
-    return Asked(endpoint, served.name, served.signature, most, golden, ports.atol, ports.rtol)
-
-
-def _under_load(ports: Ports, served: Served, golden: Golden, running: Running) -> list[Finding]:
-    from runtime.triton.client import Endpoint
-    from runtime.triton.serve import reload_model
-
-    found = findings(_asked(ports, served, golden, Endpoint(running.grpc, "grpc")))
-    http = _asked(ports, served, golden, Endpoint(running.http, "http"))
-    return found + findings(http, lambda: reload_model(running, served.name))
+            report.under_load = findings(asked(ports, served, golden, endpoint))
 
 
 def _serve(ports: Ports, served: Served, server: Server, golden: Golden, report: Report) -> None:
@@ -235,7 +221,7 @@ def _ask(ports: Ports, served: Served, running: Running, golden: Golden, report:
                 )
             )
     if ports.under_load != "no" and all(a.ok for a in report.answers) and golden.outputs:
-        report.under_load = _under_load(ports, served, golden, running)
+        report.under_load = of_server(ports, served, golden, running)
 
 
 def compare_answers(endpoint: Endpoint, served: Served, golden: Golden, ports: Ports) -> list[Answer]:
@@ -244,7 +230,8 @@ def compare_answers(endpoint: Endpoint, served: Served, golden: Golden, ports: P
     The server checks nothing of what a model returns (measured), so all of it is checked here.
     """
     from runtime.triton.client import Client, typed
-    from runtime.triton.repository import compare, concatenated, in_batches
+    from runtime.triton.comparing import compare
+    from runtime.triton.repository import concatenated, in_batches
 
     types = typed(served.signature.inputs)
     with Client(endpoint, served.name) as client:

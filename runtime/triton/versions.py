@@ -18,7 +18,8 @@ from typing import Any
 
 from runtime.errors import BadInput
 from runtime.triton import model_config
-from runtime.triton.check import check_repository, version_folders
+from runtime.triton.check import check_repository
+from runtime.triton.check_files import version_folders
 from runtime.triton.config_text import Editor
 from runtime.triton.model_config import FILE
 

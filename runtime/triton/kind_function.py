@@ -1,0 +1,77 @@
+"""A plain Python function, served by the python backend: `predict` in a file that also says what it takes and gives."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import BadInput
+from runtime.triton.model_config import TYPES, Signature, Tensor
+from runtime.triton.source import PORT, Arrays, Model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+EXAMPLE = 'INPUTS = {"x": ("FP32", [4])}'
+
+
+def open_file(path: Path, features: tuple[str, ...], trust: bool) -> Model:
+    """A file with `INPUTS`, `OUTPUTS` and `predict`; it is read and not run, unless the user trusts it.
+
+    The two tables are literals: a tensor's name to its Triton type and its dims without the rows (-1: any length).
+    `BATCHED = False` says that there are no rows.
+    """
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise BadInput.of(PORT, path, f"is no Python: {error}", "correct it") from error
+    said = dict(_literals(tree))
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if "predict" not in names:
+        raise BadInput.of(PORT, path, "has no function predict(inputs)", "it takes and gives a dict of arrays by name")
+    signature = Signature(
+        _tensors(path, "INPUTS", said), _tensors(path, "OUTPUTS", said), bool(said.get("BATCHED", True))
+    )
+    predict = _run(path) if trust else _not_run
+    return Model("function", path, signature, onnx=None, predict=predict, features=features, backend="python")
+
+
+def _literals(tree: ast.Module) -> list[tuple[str, Any]]:
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            try:
+                found.append((node.targets[0].id, ast.literal_eval(node.value)))
+            except ValueError:  # some other value of theirs
+                continue
+    return found
+
+
+def _tensors(path: Path, table: str, said: dict[str, Any]) -> tuple[Tensor, ...]:
+    rows = said.get(table)
+    if not isinstance(rows, dict) or not rows:
+        raise BadInput.of(PORT, path, f"has no table {table}", f"write it as a literal, such as {EXAMPLE}")
+    made = []
+    for name, row in rows.items():
+        try:
+            dtype, dims = row
+            made.append(Tensor(str(name), TYPES[dtype].triton, tuple(int(d) for d in dims)))
+        except (TypeError, ValueError, KeyError) as error:
+            wrong = f"says of {name!r} in {table} what is no type and dims: {row!r}"
+            raise BadInput.of(PORT, path, wrong, f"write it as {EXAMPLE}; types: {', '.join(TYPES)}") from error
+    return tuple(made)
+
+
+def _not_run(_arrays: Arrays) -> dict[str, NDArray[Any]]:
+    raise RuntimeError("the function is not run here: nobody said trust_pickle=true")
+
+
+def _run(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("ngcrun_function", path)
+    assert spec is not None  # noqa: S101 - the path ends in .py
+    assert spec.loader is not None  # noqa: S101 - likewise
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda arrays: dict(module.predict(dict(arrays)))
