@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 import time
@@ -17,7 +16,8 @@ from runtime.component import Input, Output, Param, component
 from runtime.errors import BadInput, ToolFailed
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.triton.client import PROTOCOLS, Client, Endpoint, TransportError, typed
+from runtime.triton.client import FIRST_WAIT_S, LONGEST_WAIT_S, PROTOCOLS, Client, Endpoint, TransportError, typed
+from runtime.triton.progress import progress
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from runtime.triton.rows import Layout
 
 T = TypeVar("T")
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
-PLAIN_EVERY_S = 10.0
 
 
 @dataclass(kw_only=True)
@@ -144,7 +142,7 @@ def _answers(ports: Ports, asker: Asker, table: pl.LazyFrame, plan: Layout) -> I
     waiting: deque[Future[pl.DataFrame]] = deque()
     pool = ThreadPoolExecutor(ports.clients, thread_name_prefix="triton_infer")
     try:
-        with progress() as advance:
+        with progress("rows") as advance:
             for frame in _frames(ports, table, plan):
                 waiting.append(pool.submit(one, frame))
                 if len(waiting) >= 2 * ports.clients:
@@ -170,30 +168,6 @@ def _frames(ports: Ports, table: pl.LazyFrame, plan: Layout) -> Iterator[pl.Data
     with reading(ports.rows):
         for chunk in table.select(list(wanted)).collect_batches(chunk_size=max(65536, plan.rows_each)):
             yield from chunk.iter_slices(plan.rows_each)
-
-
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[int], None]]:
-    """A function to call with the rows that are done: a live line on a terminal, a plain one now and then elsewhere."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        text = TextColumn("{task.completed:,.0f} rows")
-        with Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
-            task = bar.add_task("rows", total=None)
-            yield lambda count: bar.update(task, advance=count)
-        return
-    done, told = 0, time.monotonic()
-
-    def plain(count: int) -> None:
-        nonlocal done, told
-        done += count
-        if time.monotonic() - told >= PLAIN_EVERY_S:
-            told = time.monotonic()
-            print(f"{done:,} rows", file=sys.stderr, flush=True)
-
-    yield plain
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from PIL import Image
 
 from runtime.errors import BadInput
 from runtime.triton.model_config import Tensor
-from runtime.triton.prepare import prepared, preparation, read
+from runtime.triton.prepare import preparation, prepared, read
 
 CHW = Tensor("x", "FP32", (3, 4, 8))
 PLAIN = {"pixels": "raw", "resize": "stretch"}
