@@ -208,8 +208,9 @@ def _complaint(status: str, text: str, where: str, model: str) -> NgcrunError:
 
 
 def one_line(text: str) -> str:
-    """A server's text without its traceback, on one line."""
-    return " ".join(text.split("\n\nAt:", maxsplit=1)[0].split())[:500]
+    """A server's text without its traceback and the number of the request, on one line."""
+    first = text.split("\n\nAt:", maxsplit=1)[0].removeprefix("[request id: <id_unknown>] ")
+    return " ".join(first.split())[:500]
 
 
 def typed(inputs: tuple[Tensor, ...]) -> dict[str, str]:

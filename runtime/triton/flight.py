@@ -97,7 +97,7 @@ class Courier:
         if wish == "no" or (wish == "auto" and not local):
             yield "no"
             return
-        async with regions(self._client, self.clients, max(size, 1)) as found:
+        async with regions(self._client, self.clients, size) as found:
             if isinstance(found, str) and wish == "yes":
                 todo = "use it where client and server share /dev/shm, or say shared_memory=auto"
                 raise BadInput.of("shared_memory", wish, f"cannot be had ({found})", todo)

@@ -57,6 +57,9 @@ def is_local(address: str) -> bool:
 @contextlib.asynccontextmanager
 async def regions(client: AsyncClient, count: int, size: int) -> AsyncIterator[asyncio.Queue[Region] | str]:
     """A queue of `count` regions of `size` bytes, or the reason why there are none; the server lets go of them."""
+    if size == 0:
+        yield "the model does not say how large a request is"
+        return
     free: asyncio.Queue[Region] = asyncio.Queue()
     made: list[Region] = []
     try:

@@ -123,6 +123,32 @@ class TritonPythonModel:
 '''
 
 
+ECHO = '''"""Gives its inputs back: the text in upper case, the numbers and ten more."""
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        responses = []
+        for request in requests:
+            words = pb_utils.get_input_tensor_by_name(request, "words/in:0").as_numpy()
+            numbers = pb_utils.get_input_tensor_by_name(request, "numbers").as_numpy()
+            upper = np.array([w.decode().upper().encode() for w in words.ravel()], dtype=np.object_).reshape(words.shape)
+            tensors = [pb_utils.Tensor("WORDS", upper), pb_utils.Tensor("NUMBERS", numbers + 10)]
+            responses.append(pb_utils.InferenceResponse(output_tensors=tensors))
+        return responses
+'''
+
+
+def echo(repository: Path) -> None:
+    """`echo`: two inputs, text and numbers, and two outputs; at most 4 rows."""
+    inputs = (Tensor("words/in:0", "BYTES", (1,)), Tensor("numbers", "INT64", (2,)))
+    outputs = (Tensor("WORDS", "BYTES", (1,)), Tensor("NUMBERS", "INT64", (2,)))
+    _python(repository, Plan("echo", "python", Signature(inputs, outputs, True), 4), ECHO)
+
+
 def finder(repository: Path) -> None:
     """`finder`: the box of what is bright, as class `bright`, under the names of DETR's and of YOLO's outputs."""
     outputs = [
