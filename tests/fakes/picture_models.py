@@ -123,6 +123,30 @@ class TritonPythonModel:
 '''
 
 
+SLEEPER = '''"""Sleeps as long as it is told to, and says how long that was; several requests side by side."""
+
+import time
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        responses = []
+        for request in requests:
+            seconds = pb_utils.get_input_tensor_by_name(request, "seconds").as_numpy()
+            time.sleep(float(seconds[0]))
+            responses.append(pb_utils.InferenceResponse([pb_utils.Tensor("slept", seconds)]))
+        return responses
+'''
+
+
+def sleeper(repository: Path) -> None:
+    """`sleeper`: four instances, as one that sleeps goes on when nobody waits any more."""
+    one = Signature((Tensor("seconds", "FP32", (1,)),), (Tensor("slept", "FP32", (1,)),), False)
+    _python(repository, Plan("sleeper", "python", one, 0, count=4), SLEEPER)
+
+
 ECHO = '''"""Gives its inputs back: the text in upper case, the numbers and ten more."""
 
 import numpy as np
