@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
@@ -19,6 +21,39 @@ R = TypeVar("R")
 
 class ServerGone(ToolFailed):
     """No request gets through any more: the end of the step, not of one item."""
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; a signal that ends the step cancels it, and then `KeyboardInterrupt` is raised.
+
+    Raised by the signal's handler in the middle of asyncio it can get lost, as in a callback of a weak reference.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)} if here else {}
+    before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}  # nohup ignores
+    stopped: list[int] = []
+
+    async def guarded() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task; narrows for mypy
+
+        def stop(number: int) -> None:
+            stopped.append(number)
+            task.cancel()
+
+        for number in before:
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        return await work
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        if stopped:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def each(items: Iterable[T], work: Callable[[T], Coroutine[Any, Any, R]], most: int) -> AsyncGenerator[R]:

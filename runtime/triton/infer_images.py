@@ -16,7 +16,7 @@ from runtime.component import Input, Output, Param, component
 from runtime.errors import BadInput, NgcrunError
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.triton import model_config, picture_files
+from runtime.triton import flight, model_config, picture_files
 from runtime.triton.async_client import PROTOCOLS, AsyncClient
 from runtime.triton.client import Endpoint, typed
 from runtime.triton.failures import Failure, judged
@@ -101,7 +101,7 @@ def infer_images(ports: Ports, metrics: Metrics) -> None:
         todo = f"give a folder with files that end in {', '.join(SUFFIXES)}"
         raise BadInput.of("images", ports.images, "holds no image", todo)
     start = time.perf_counter()
-    records, failures, figures = asyncio.run(_Run(ports, endpoint).whole(items, metrics))
+    records, failures, figures = flight.run(_Run(ports, endpoint).whole(items, metrics))
     judged("images", failures, len(items), ports.allow_failed, ports.predictions / picture_files.FAILED)
     with (ports.predictions / picture_files.LINES).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(told, ensure_ascii=False) + "\n" for told in records)

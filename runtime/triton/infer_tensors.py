@@ -16,7 +16,7 @@ from runtime.component import Input, Output, Param, component
 from runtime.errors import BadInput, NgcrunError
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.triton import model_config, tensor_files
+from runtime.triton import flight, model_config, tensor_files
 from runtime.triton.async_client import PROTOCOLS, AsyncClient
 from runtime.triton.client import Endpoint, typed
 from runtime.triton.failures import Failure, judged
@@ -70,7 +70,7 @@ def infer_tensors(ports: Ports, metrics: Metrics) -> None:
     """
     endpoint = Endpoint.parse(ports.url, "http" if ports.protocol == "http" else "grpc")
     start = time.perf_counter()
-    told, failures, retried = asyncio.run(_whole(ports, endpoint, metrics))
+    told, failures, retried = flight.run(_whole(ports, endpoint, metrics))
     count = len(told) + len(failures)
     judged("tensors", failures, count, ports.allow_failed, ports.predictions / "failed.json")
     lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in told]

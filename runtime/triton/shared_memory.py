@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SHM = Path("/dev/shm")  # noqa: S108 - where shm_open(3) of the server looks
 CHOICES = ("auto", "yes", "no")
 ALIGNED = 64  # bytes: an input starts at a multiple
+UNREGISTER_S = 2.0  # a step that is stopped has little time
 
 
 @dataclass
@@ -73,8 +74,8 @@ async def regions(client: AsyncClient, count: int, size: int) -> AsyncIterator[a
             yield free
     finally:
         for region in made:
-            with contextlib.suppress(NgcrunError):  # a server that is gone has let go of it
-                await client.unregister(region.name)
+            with contextlib.suppress(NgcrunError, OSError):  # a server that is gone has let go of it
+                await asyncio.wait_for(client.unregister(region.name), UNREGISTER_S)
             with contextlib.suppress(BufferError):  # a view of a request that was given up
                 region.memory.close()
 

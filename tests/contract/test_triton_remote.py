@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -165,21 +166,19 @@ def test_a_server_that_goes_away_ends_the_step_and_nothing_is_written(running, t
     assert not (tmp_path / "out").exists()
 
 
-def test_a_server_without_our_shared_memory_is_asked_through_the_socket(running, tmp_path, monkeypatch, capsys):
-    """The option is off on many servers in containers: their /dev/shm is another one. Here the region is unlinked early."""
-    from runtime.triton import shared_memory as module
-
-    (tmp_path / "shm").mkdir()
-    monkeypatch.setattr(module, "SHM", tmp_path / "shm")  # where the server does not look
+def test_a_server_on_this_machine_that_maps_no_memory_is_asked_through_the_socket(
+    repository, tls, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("NGCRUN_METRICS_FILE", str(tmp_path / "metrics.jsonl"))
-    assert classify(tmp_path / "out", f"url={running.http}") == 0
+    with secured(repository, tls, tmp_path / "server", "--http-restricted-api=shared-memory:admin=key") as (http, _):
+        assert classify(tmp_path / "out", f"url={http}") == 0
+        assert classify(tmp_path / "wanted", f"url={http}", "shared_memory=yes") == 2
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     (tag,) = [r["value"] for r in records if r["kind"] == "tag" and r["key"] == "shared_memory"]
     assert tag.startswith("no: ")
-    assert "Unable to open shared memory region" in tag
-    assert classify(tmp_path / "wanted", f"url={running.http}", "shared_memory=yes") == 2
+    assert "refuses the request (403)" in tag
     assert "shared_memory='yes': cannot be had (" in capsys.readouterr().err
-    assert list((tmp_path / "shm").iterdir()) == []
+    assert not [name for name in shared_memory(f"ngcrun-{os.getpid()}-") if re.fullmatch(r"ngcrun-\d+-\w{8}", name)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
