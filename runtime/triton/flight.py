@@ -17,6 +17,7 @@ from runtime.triton.shared_memory import Region, is_local, regions
 
 T = TypeVar("T")
 R = TypeVar("R")
+AHEAD = 2  # items that are read while as many requests as are allowed are under way
 
 
 class ServerGone(ToolFailed):

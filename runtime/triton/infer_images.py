@@ -20,7 +20,7 @@ from runtime.triton import flight, model_config, picture_files
 from runtime.triton.async_client import PROTOCOLS, AsyncClient
 from runtime.triton.client import Endpoint, typed
 from runtime.triton.failures import Failure, judged
-from runtime.triton.flight import Courier, each, is_of_the_item, reason
+from runtime.triton.flight import AHEAD, Courier, each, is_of_the_item, reason
 from runtime.triton.picture_files import Item
 from runtime.triton.picture_plan import Plan, plan_of
 from runtime.triton.postprocess import TASKS, Prediction
@@ -148,7 +148,7 @@ class _Run:
             metrics.tags({"shared_memory": told})
             advance = stack.enter_context(progress("images"))
             results = await stack.enter_async_context(
-                contextlib.aclosing(each(groups, self._group, 2 * self._ports.clients))
+                contextlib.aclosing(each(groups, self._group, self._ports.clients + AHEAD))
             )
             async for outcomes in results:
                 for outcome in outcomes:

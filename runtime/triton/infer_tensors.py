@@ -20,7 +20,7 @@ from runtime.triton import flight, model_config, tensor_files
 from runtime.triton.async_client import PROTOCOLS, AsyncClient
 from runtime.triton.client import Endpoint, typed
 from runtime.triton.failures import Failure, judged
-from runtime.triton.flight import Courier, each, is_of_the_item, reason
+from runtime.triton.flight import AHEAD, Courier, each, is_of_the_item, reason
 from runtime.triton.model_config import TYPES, Signature
 from runtime.triton.progress import progress
 from runtime.triton.shared_memory import CHOICES
@@ -92,7 +92,7 @@ async def _whole(ports: Ports, endpoint: Endpoint, metrics: Metrics) -> tuple[li
         sharing = courier.sharing(ports.shared_memory, asking.request_bytes)
         metrics.tags({"shared_memory": await stack.enter_async_context(sharing)})
         advance = stack.enter_context(progress("items"))
-        results = contextlib.aclosing(each(items, asking.one, 2 * ports.clients))
+        results = contextlib.aclosing(each(items, asking.one, ports.clients + AHEAD))
         async for outcome in await stack.enter_async_context(results):
             failures.append(outcome) if isinstance(outcome, Failure) else told.append(outcome)
             advance(1)
@@ -138,7 +138,7 @@ class _Asking:
             return Failure(item.name, str(error))
         try:
             parts = []
-            requests = each(arrays.requests(self._rows), self._courier.send, 2 * self._ports.clients)
+            requests = each(arrays.requests(self._rows), self._courier.send, self._ports.clients + AHEAD)
             async with contextlib.aclosing(requests):
                 async for answers in requests:
                     parts += answers

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 IMAGES_EACH = 8
 # Outputs that only one task has: the parts of names that tell it.
-TELLING = {"detectnet_v2": ("cov", "bbox"), "detr": ("pred_logits", "pred_boxes"), "yolo": ("batchednms",)}
+TELLING = {
+    "detectnet_v2": ("cov", "bbox"),
+    "detr": ("pred_logits", "pred_boxes"),
+    "yolo": ("batchednms",),
+    "ssd": (" nms ", " nms_1 "),
+}
 # What a model's parameters on the server may say, and what of: config.pbtxt, `parameters`.
 CHOSEN = {"task": tuple(TASKS), "pixels": tuple(PIXELS), "resize": RESIZES, "channels": CHANNELS, "layout": LAYOUTS}
 FREE = ("mean", "scale", "labels")
@@ -109,7 +114,7 @@ def _said(config: Any, ports: Ports) -> dict[str, str]:
 def _task(said: str | None, signature: Signature) -> str:
     if said is not None:
         return said
-    names = " ".join(t.name.lower() for t in signature.outputs)
+    names = f" {' '.join(t.name.lower() for t in signature.outputs)} "
     told = [task for task, parts in TELLING.items() if all(part in names for part in parts)]
     if len(told) == 1:
         return told[0]

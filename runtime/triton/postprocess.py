@@ -88,7 +88,7 @@ def detectnet_v2(outputs: Outputs, fit: Fit, settings: Settings) -> Prediction:
 def detr(outputs: Outputs, fit: Fit, settings: Settings) -> Prediction:
     """Boxes from `pred_logits` (queries, classes) and `pred_boxes` (queries, 4): centre, width, height, all 0..1.
 
-    Each pair of a query and a class competes with its sigmoid; DINO, Deformable DETR, RT-DETR and Grounding DINO do so.
+    Each pair of a query and a class competes with its sigmoid; DINO, Deformable DETR and RT-DETR do so.
     Source: NVIDIA/tao_deploy 2a988a0b, cv/deformable_detr/utils.py.
     """
     import numpy as np
@@ -108,7 +108,7 @@ def detr(outputs: Outputs, fit: Fit, settings: Settings) -> Prediction:
 def yolo(outputs: Outputs, fit: Fit, settings: Settings) -> Prediction:
     """Boxes after suppression inside the model: a count, boxes (K, 4), scores (K,) and classes (K,).
 
-    The names are `BatchedNMS`, `_1`, `_2`, `_3`, then boxes are 0..1 (TAO's YOLOv3, YOLOv4, YOLOv4-tiny, SSD); or
+    The names are `BatchedNMS`, `_1`, `_2`, `_3`, then boxes are 0..1 (TAO's YOLOv3, YOLOv4, YOLOv4-tiny); or
     `num_detections`, `detection_boxes`, ..., then they are pixels of the network's input (EfficientNMS).
     Source: NVIDIA-AI-IOT/tao-toolkit-triton-apps 9a30f969, yolov3_postprocessor.py and yolov3_tao/config.pbtxt;
     NVIDIA/TensorRT, plugin/efficientNMSPlugin/README.md.
@@ -127,6 +127,24 @@ def yolo(outputs: Outputs, fit: Fit, settings: Settings) -> Prediction:
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= _least(settings)]
     return Prediction(boxes=tuple(_boxes(fit.to_image(corners[order]), scores[order], numbers[order], settings)))
+
+
+def ssd(outputs: Outputs, fit: Fit, settings: Settings) -> Prediction:
+    """Boxes from `NMS` (1, K, 7), image, class, score and corners of 0..1 in a row, and their count `NMS_1`.
+
+    SSD, DSSD and RetinaNet of TAO give them; class 0 is the background.
+    Source: NVIDIA/tao_deploy 2a988a0b, cv/ssd/inferencer.py; tao-toolkit-triton-apps 9a30f969, retinanet_tao.
+    """
+    import numpy as np
+
+    if "NMS" not in outputs or "NMS_1" not in outputs or outputs["NMS"].size % 7:
+        raise _unfit("ssd", outputs, "NMS (1, K, 7) and NMS_1")
+    rows = np.asarray(outputs["NMS"], dtype=np.float64).reshape(-1, 7)
+    rows = rows[: int(np.clip(np.asarray(outputs["NMS_1"]).ravel()[0], 0, len(rows)))]
+    rows = rows[np.argsort(-rows[:, 2], kind="stable")]
+    rows = rows[rows[:, 2] >= _least(settings)]
+    corners = fit.to_image(rows[:, 3:] * np.tile(fit.network, 2))
+    return Prediction(boxes=tuple(_boxes(corners, rows[:, 2], rows[:, 1], settings)))
 
 
 def yolo_raw(outputs: Outputs, fit: Fit, settings: Settings) -> Prediction:
@@ -170,14 +188,15 @@ def segmentation(outputs: Outputs, fit: Fit, settings: Settings) -> Prediction:
 
 # Pixels and resize: as TAO prepares images for these networks.
 # Source: tao-toolkit-triton-apps 9a30f969, tao_triton/python/types/frame.py and model/; NVIDIA/tao_deploy 2a988a0b,
-# cv/*/dataloader.py; TAO 7.3's schemas (mean and std of classification_pyt, rtdetr, segformer).
+# cv/*/dataloader.py; TAO 7.3's schemas (mean and std of classification_pyt, dino, deformable_detr, segformer).
 TASKS = {
     "classification": Task("classes", classification, "imagenet", "stretch"),
     "detectnet_v2": Task("boxes", detectnet_v2, "unit", "stretch"),
     "detr": Task("boxes", detr, "imagenet", "stretch"),
     "yolo": Task("boxes", yolo, "caffe", "letterbox"),
     "yolo_raw": Task("boxes", yolo_raw, "unit", "letterbox"),
-    "segmentation": Task("mask", segmentation, "imagenet", "stretch"),
+    "ssd": Task("boxes", ssd, "caffe", "letterbox"),
+    "segmentation": Task("mask", segmentation, "signed", "stretch"),
 }
 LEAST_SCORE, QUERIES = 0.3, 300  # queries that DETR keeps at most, as num_select of TAO's schemas
 

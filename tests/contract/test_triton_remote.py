@@ -14,6 +14,7 @@ import pytest
 from runtime import vendor
 from runtime.execute import main
 from runtime.triton import serve
+from runtime.triton.client import Client, Endpoint
 from runtime.triton.infer_images import infer_images
 from runtime.triton.infer_tensors import infer_tensors
 from runtime.triton.serve_env import find_server
@@ -122,6 +123,10 @@ def test_a_server_with_tls_on_grpc_and_a_key_on_http_is_asked(repository, tls, t
         with told_to_nobody("s3cret-of-the-server", capfd, tmp_path / "key", tmp_path / "metrics.jsonl"):
             assert classify(tmp_path / "key", f"url={http}") == 0
         monkeypatch.setenv("SSL_CERT_FILE", str(tls.authority))
+        with Client(
+            Endpoint.parse(f"grpcs://{grpc}", "grpc"), "colours"
+        ) as client:  # triton_infer's and triton_verify's
+            assert client.config().name == "colours"
         for protocol in ("grpc", "stream"):
             assert classify(tmp_path / protocol, f"url=grpcs://{grpc}", f"protocol={protocol}") == 0
             assert told(tmp_path / protocol) == told(tmp_path / "key")

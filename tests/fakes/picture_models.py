@@ -225,3 +225,10 @@ def _onnx(  # noqa: PLR0917 - what a graph is made of
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), version / "model.onnx"
     )
+
+
+if __name__ == "__main__":
+    import sys
+
+    colours(Path(sys.argv[1]), {"task": "classification", "pixels": "unit", "labels": "red,green,blue"})
+    where_red(Path(sys.argv[1]))

@@ -100,6 +100,12 @@ def test_taos_yolo_gives_shares_and_efficient_nms_pixels():
     assert run("yolo", pixels, threshold=0.6).boxes == ()
 
 
+def test_taos_ssd_gives_rows_of_seven():
+    rows = [[0, 1, 0.4, 0, 0, 0.5, 0.5], [0, 2, 0.9, 0.5, 0.5, 1, 1], [0, 1, 0.99, 0, 0, 1, 1]]
+    found = run("ssd", {"NMS": [rows], "NMS_1": [[[2]]]}, labels=("background", "car", "person"))
+    assert [(b.name, b.left, b.bottom) for b in found.boxes] == [("person", 40, 40), ("car", 0, 20)]
+
+
 def test_a_raw_yolo_head_is_suppressed_by_class():
     head = np.zeros((6, 9), np.float32)
     head[:, 0] = [80, 40, 40, 40, 0.9, 0.1]
@@ -133,6 +139,7 @@ def test_a_mask_of_a_letterboxed_image_leaves_the_border_out():
         ("detectnet_v2", {"cov": [[[1]]], "bbox": [[[1]]]}, "wants coverage (C, H, W) and boxes (4 C, H, W)"),
         ("detr", {"pred_logits": [[1]], "pred_boxes": [[1]]}, "wants pred_logits (queries, classes)"),
         ("yolo", {"y": [1.0]}, "wants num_detections detection_boxes"),
+        ("ssd", {"NMS": [1.0]}, "wants NMS (1, K, 7) and NMS_1; the model gives NMS [1]"),
         ("yolo_raw", {"y": [1.0]}, "wants (4 + classes, anchors)"),
         ("segmentation", {"y": [1.0]}, "wants (classes, H, W) or (H, W)"),
     ],
@@ -171,7 +178,7 @@ def partition(labels, items):
     return {frozenset(items[labels == label].tolist()) for label in np.unique(labels[labels >= 0])}
 
 
-@given(st.integers(0, 2**31), st.sampled_from(["detectnet_v2", "detr", "yolo", "yolo_raw"]))
+@given(st.integers(0, 2**31), st.sampled_from(["detectnet_v2", "detr", "yolo", "ssd", "yolo_raw"]))
 def test_boxes_lie_in_the_image_and_the_best_comes_first(seed, task):
     random = np.random.default_rng(seed)
     fit = Fit((30, 50), (64, 64), (1.28, 1.28), (12.8, 0))
@@ -182,6 +189,7 @@ def test_boxes_lie_in_the_image_and_the_best_comes_first(seed, task):
             "BatchedNMS": random.integers(-1, 9, 1), "BatchedNMS_1": random.uniform(-0.5, 1.5, (7, 4)),
             "BatchedNMS_2": random.uniform(0, 1, 7), "BatchedNMS_3": random.integers(0, 3, 7),
         },
+        "ssd": {"NMS": random.uniform(-0.5, 1.5, (1, 6, 7)), "NMS_1": random.integers(-1, 9, (1, 1, 1))},
         "yolo_raw": {"y": np.concatenate([random.uniform(-9, 70, (4, 9)), random.uniform(0, 1, (2, 9))])},
     }  # fmt: skip
     boxes = run(task, outputs[task], fit).boxes
