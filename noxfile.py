@@ -177,7 +177,7 @@ def docs(session: nox.Session) -> None:
 def tao(session: nox.Session) -> None:
     """Tests on the real TAO: training on a CPU, the data services, the launcher (10 GB, the first time)."""
     _work(session, dev=True)
-    _pytest(session, "tests/tao", env=_tao(session, "cpu", "ds", "launcher"))
+    _pytest(session, "tests/tao", env=_tao(session, "cpu", "ds", "launcher") | _triton(session))
 
 
 @nox.session(default=False)

@@ -73,6 +73,8 @@ def test_an_azureml_endpoint_gets_key_and_deployment_over_tls(running, tls, tmp_
         gateway(running.http, tls) as front,
     ):
         assert classify(tmp_path / "out", f"url=https://{front.address}") == 0
+        with Client(Endpoint.parse(f"https://{front.address}", "http"), "colours") as client:  # triton_verify's
+            assert client.config().name == "colours"
     assert len(told(tmp_path / "out")) == 2
     heads = bytes(front.seen).lower()
     assert heads.count(b"\r\nauthorization: bearer s3cret-of-the-endpoint\r\n") == heads.count(b" http/1.1\r\n") >= 2
@@ -123,9 +125,7 @@ def test_a_server_with_tls_on_grpc_and_a_key_on_http_is_asked(repository, tls, t
         with told_to_nobody("s3cret-of-the-server", capfd, tmp_path / "key", tmp_path / "metrics.jsonl"):
             assert classify(tmp_path / "key", f"url={http}") == 0
         monkeypatch.setenv("SSL_CERT_FILE", str(tls.authority))
-        with Client(
-            Endpoint.parse(f"grpcs://{grpc}", "grpc"), "colours"
-        ) as client:  # triton_infer's and triton_verify's
+        with Client(Endpoint.parse(f"grpcs://{grpc}", "grpc"), "colours") as client:  # triton_verify's
             assert client.config().name == "colours"
         for protocol in ("grpc", "stream"):
             assert classify(tmp_path / protocol, f"url=grpcs://{grpc}", f"protocol={protocol}") == 0
