@@ -301,6 +301,7 @@ def bench(session: nox.Session) -> None:
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)
     session.run(python, "bench/check.py", env=_azureml(session), external=True)
     session.run(python, "bench/tao.py", env=_tao(session), external=True)
+    session.run(python, "bench/triton_infer.py", env=_triton(session) | {"PYTHONPATH": str(ROOT)}, external=True)
 
 
 @nox.session(default=False)
