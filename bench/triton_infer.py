@@ -1,6 +1,6 @@
 """Arrays of a detector's size, (3, 544, 960), through a real tritonserver on this machine; A B A B, medians.
 
-triton_infer_tensors over each protocol, with and without shared memory, against a loop of tritonclient with the same work.
+triton_infer_tensors over each protocol, with and without shared memory, against a loop of tritonclient.
 """
 
 from __future__ import annotations

@@ -70,6 +70,14 @@ def test_several_inputs_and_text_have_a_folder_each(running, tmp_path):
     assert failed(tmp_path) == {"alone": "has no file for the input words/in:0"}
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_request_of_some_megabytes_gets_through_without_a_warning(running, tmp_path, protocol):
+    save(tmp_path / "in" / "words_in_0" / "long.npy", np.array([["a" * 2_000_000]]))
+    save(tmp_path / "in" / "numbers" / "long.npy", np.zeros((1, 2), np.int64))
+    assert ask(running, tmp_path, "model_name=echo", protocol=protocol) == 0
+    assert np.load(tmp_path / "out" / "WORDS" / "long.npy")[0, 0] == "A" * 2_000_000
+
+
 def test_every_answer_of_a_decoupled_model_is_collected(running, tmp_path, capsys):
     for name, most in (("many", 50), ("one", 1), ("none", 0), ("refused", -1)):
         save(tmp_path / "in" / f"{name}.npy", np.array([most], np.int32))
