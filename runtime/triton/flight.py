@@ -120,8 +120,8 @@ class Courier:
         async with self._room, self._region() as region:
             try:
                 return await self._client.infer(inputs, self.types, region)
-            except BadInput as error:
-                if region is None or "shared memory" not in str(error):
+            except NgcrunError as error:
+                if region is None or "shared memory region" not in str(error):
                     raise
                 self._regions = None  # the server was started anew and knows no region
             return await self._client.infer(inputs, self.types)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import NgcrunError
+from runtime.triton.client import TransportError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 SHM = Path("/dev/shm")  # noqa: S108 - where shm_open(3) of the server looks
 CHOICES = ("auto", "yes", "no")
 ALIGNED = 64  # bytes: an input starts at a multiple
-UNREGISTER_S = 2.0  # a step that is stopped has little time
+UNREGISTER_S, AGAIN_S = 1.0, 0.1  # a step that is stopped has little time
 
 
 @dataclass
@@ -73,11 +74,26 @@ async def regions(client: AsyncClient, count: int, size: int) -> AsyncIterator[a
         else:
             yield free
     finally:
+        letting = asyncio.gather(*(_let_go(client, region.name) for region in made), return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(letting, UNREGISTER_S)
         for region in made:
-            with contextlib.suppress(NgcrunError, OSError):  # a server that is gone has let go of it
-                await asyncio.wait_for(client.unregister(region.name), UNREGISTER_S)
             with contextlib.suppress(BufferError):  # a view of a request that was given up
                 region.memory.close()
+
+
+async def _let_go(client: AsyncClient, name: str) -> None:
+    """Have the server unmap a region, as soon as it has: it refuses while a request that was given up still runs.
+
+    Source: measured with tritonserver 2.51.0: HTTP 500.
+    """
+    while True:
+        try:
+            return await client.unregister(name)
+        except TransportError:  # a server that is gone has let go of it
+            return None
+        except NgcrunError:
+            await asyncio.sleep(AGAIN_S)
 
 
 async def _region(client: AsyncClient, size: int) -> Region:

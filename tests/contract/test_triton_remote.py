@@ -5,11 +5,13 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tritonclient.http import InferenceServerClient
 
 from runtime import vendor
 from runtime.execute import main
@@ -158,8 +160,6 @@ def test_one_answer_that_does_not_come_in_time_fails_that_item_alone(running, tm
 
 @pytest.mark.parametrize("protocol", ["http", "grpc", "stream"])
 def test_a_server_that_goes_away_ends_the_step_and_nothing_is_written(running, tmp_path, capsys, protocol):
-    import threading
-
     folder = sleepers(tmp_path / "in", *[0.2] * 40)
     with gateway(running.http if protocol == "http" else running.grpc) as front:
         threading.Timer(1.0, front.cut).start()
@@ -186,6 +186,21 @@ def test_a_server_on_this_machine_that_maps_no_memory_is_asked_through_the_socke
     assert not [name for name in shared_memory(f"ngcrun-{os.getpid()}-") if re.fullmatch(r"ngcrun-\d+-\w{8}", name)]
 
 
+def test_a_server_that_was_started_anew_and_knows_no_memory_is_asked_through_the_socket(running, repository, tmp_path):
+    with server(repository, "sleeper") as other:
+        for protocol in ("http", "grpc", "stream"):
+            old, new = (found.http if protocol == "http" else found.grpc for found in (running, other))
+            folder, out = sleepers(tmp_path / protocol, *[0.1] * 40), tmp_path / f"{protocol}-out"
+            with gateway(old) as front:
+                timer = threading.Timer(0.6, front.move, (new,))
+                timer.start()
+                words = [f"tensors={folder}", f"url={front.address}", f"protocol={protocol}", "model_name=sleeper"]
+                assert main(infer_tensors, [*words, "shared_memory=yes", f"predictions={out}"]) == 0
+                timer.join()
+            assert json.loads((out / "failed.json").read_text()) == []
+            assert len(list((out / "slept").iterdir())) == 40
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_client_that_is_stopped_leaves_no_memory_and_no_output(running, tmp_path, number):
     folder = sleepers(tmp_path / "in", *[0.3] * 60)
@@ -202,5 +217,8 @@ def test_a_client_that_is_stopped_leaves_no_memory_and_no_output(running, tmp_pa
     assert shared_memory(f"ngcrun-{process.pid}-") == []
     if number != signal.SIGKILL:
         assert error.splitlines()[-1] == "triton_infer_tensors: stopped; no output was written"
+        with contextlib.closing(InferenceServerClient(running.http)) as client:
+            mapped = [region["name"] for region in client.get_system_shared_memory_status()]
+        assert [name for name in mapped if name.startswith(f"ngcrun-{process.pid}-")] == []
         assert not list(tmp_path.glob(".out*"))
     assert not (tmp_path / "out").exists()

@@ -20,6 +20,7 @@ class Gateway:
     """Where it listens, what came in, and whether it still hands on; `cut` ends it and every connection."""
 
     address: str
+    server: str
     seen: bytearray = field(default_factory=bytearray)
     connections: int = 0
     open: bool = True
@@ -28,6 +29,14 @@ class Gateway:
     def cut(self) -> None:
         """No connection gets through from now on."""
         self.open = False
+        self._break()
+
+    def move(self, server: str) -> None:
+        """Breaks every connection; new ones lead to another server, as after a restart."""
+        self.server = server
+        self._break()
+
+    def _break(self) -> None:
         for one in self.sockets:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -44,8 +53,8 @@ def gateway(
         context.load_cert_chain(certificates.certificate, certificates.key)
         context.set_alpn_protocols(list(protocols))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        found = Gateway(f"localhost:{listener.getsockname()[1]}")
-        accepting = threading.Thread(target=_accept, args=(listener, context, server, found), daemon=True)
+        found = Gateway(f"localhost:{listener.getsockname()[1]}", server)
+        accepting = threading.Thread(target=_accept, args=(listener, context, found), daemon=True)
         accepting.start()
         yield found
         found.cut()
@@ -54,18 +63,18 @@ def gateway(
     accepting.join(5)
 
 
-def _accept(listener: socket.socket, context: ssl.SSLContext | None, server: str, found: Gateway) -> None:
+def _accept(listener: socket.socket, context: ssl.SSLContext | None, found: Gateway) -> None:
     while True:
         try:
             client, _ = listener.accept()
         except OSError:
             return
         found.connections += 1
-        threading.Thread(target=_serve, args=(client, context, server, found), daemon=True).start()
+        threading.Thread(target=_serve, args=(client, context, found), daemon=True).start()
 
 
-def _serve(client: socket.socket, context: ssl.SSLContext | None, server: str, found: Gateway) -> None:
-    host, port = server.rsplit(":", 1)
+def _serve(client: socket.socket, context: ssl.SSLContext | None, found: Gateway) -> None:
+    host, port = found.server.rsplit(":", 1)
     with client, contextlib.suppress(OSError):
         if not found.open:
             return
