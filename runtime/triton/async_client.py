@@ -147,7 +147,9 @@ def _http(endpoint: Endpoint, timeout_s: float) -> Any:
             body = io.BytesIO(request_body) if isinstance(request_body, bytes) else request_body
             return await super()._post(request_uri, body, headers, query_params)
 
-    context = ssl.create_default_context() if endpoint.secure else True  # aiohttp's word for "as usual"
+    context = (
+        ssl.create_default_context(cafile=authorities(endpoint)) if endpoint.secure else True
+    )  # aiohttp's word for "as usual"
     return InPieces(endpoint.address, ssl=endpoint.secure, ssl_context=context, conn_timeout=timeout_s, conn_limit=0)
 
 

@@ -136,8 +136,14 @@ def _http(endpoint: Endpoint, timeout_s: float) -> Any:
         return InferenceServerClient(endpoint.address, connection_timeout=timeout_s, network_timeout=timeout_s)
     import gevent.ssl
 
+    path = authorities(endpoint)
+
+    def context(cafile: str | None = None) -> Any:
+        """Trusts the file alone where it is named: certifi's, which geventhttpclient hands in, would replace it."""
+        return gevent.ssl.create_default_context(cafile=path or cafile)
+
     return InferenceServerClient(
-        endpoint.address, ssl=True, ssl_context_factory=gevent.ssl.create_default_context,
+        endpoint.address, ssl=True, ssl_context_factory=context,
         connection_timeout=timeout_s, network_timeout=timeout_s,
     )  # fmt: skip
 
@@ -149,7 +155,7 @@ def _grpc(endpoint: Endpoint) -> Any:
 
 
 def authorities(endpoint: Endpoint) -> str | None:
-    """The file of authorities for a gRPC channel, which does not look for it itself; None for the usual ones.
+    """The file of authorities to trust, for clients that do not look for it themselves; None for the usual ones.
 
     Raises:
         BadInput: when the file cannot be read.
