@@ -177,7 +177,7 @@ def docs(session: nox.Session) -> None:
 def tao(session: nox.Session) -> None:
     """Tests on the real TAO: training on a CPU, the data services, the launcher (10 GB, the first time)."""
     _work(session, dev=True)
-    _pytest(session, "tests/tao", env=_tao(session, "cpu", "ds", "launcher"))
+    _pytest(session, "tests/tao", env=_tao(session, "cpu", "ds", "launcher") | _triton(session))
 
 
 @nox.session(default=False)
@@ -302,6 +302,7 @@ def bench(session: nox.Session) -> None:
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)
     session.run(python, "bench/check.py", env=_azureml(session), external=True)
     session.run(python, "bench/tao.py", env=_tao(session), external=True)
+    session.run(python, "bench/triton_infer.py", env=_triton(session) | {"PYTHONPATH": str(ROOT)}, external=True)
 
 
 @nox.session(default=False)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 TOKEN = "TRITON_TOKEN"  # noqa: S105 - the name of an environment variable
 # One deployment of an AzureML endpoint, past its traffic split. Source: learn.microsoft.com, how-to-safely-rollout.
 DEPLOYMENT, DEPLOYMENT_HEADER = "TRITON_DEPLOYMENT", "azureml-model-deployment"
+# Authorities to trust instead of the system's, as a PEM file. Source: OpenSSL, SSL_CTX_set_default_verify_paths(3).
+AUTHORITIES = "SSL_CERT_FILE"
 PROTOCOLS = ("http", "grpc")
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0  # between the tries of one request
 
 
 class TransportError(ToolFailed):
@@ -52,16 +55,19 @@ class Endpoint:
         return cls(address, protocol, secure)
 
 
+def headers_of(endpoint: Endpoint) -> dict[str, str]:
+    """What goes with each request: the key and the deployment, from the environment."""
+    token, chosen = os.environ.get(TOKEN, ""), os.environ.get(DEPLOYMENT, "")
+    key = "Authorization" if endpoint.protocol == "http" else "authorization"  # gRPC metadata is lower case
+    return ({key: f"Bearer {token}"} if token else {}) | ({DEPLOYMENT_HEADER: chosen} if chosen else {})
+
+
 class Client:
     """A connection for one thread; close it, as an open one holds up the server's end."""
 
     def __init__(self, endpoint: Endpoint, model: str, version: str = "", timeout_s: float = 60.0) -> None:
         self.endpoint, self.model, self.version, self.timeout_s = endpoint, model, version, timeout_s
-        token = os.environ.get(TOKEN, "")
-        key = "Authorization" if endpoint.protocol == "http" else "authorization"  # gRPC metadata is lower case
-        headers = {key: f"Bearer {token}"} if token else {}
-        chosen = os.environ.get(DEPLOYMENT, "")
-        self._headers = headers | ({DEPLOYMENT_HEADER: chosen} if chosen else {}) or None
+        self._headers = headers_of(endpoint) or None
         self._client = _http(endpoint, timeout_s) if endpoint.protocol == "http" else _grpc(endpoint)
         self._extra = {} if endpoint.protocol == "http" else {"client_timeout": timeout_s}
 
@@ -130,8 +136,14 @@ def _http(endpoint: Endpoint, timeout_s: float) -> Any:
         return InferenceServerClient(endpoint.address, connection_timeout=timeout_s, network_timeout=timeout_s)
     import gevent.ssl
 
+    path = authorities(endpoint)
+
+    def context(cafile: str | None = None) -> Any:
+        """Trusts the file alone where it is named: certifi's, which geventhttpclient hands in, would replace it."""
+        return gevent.ssl.create_default_context(cafile=path or cafile)
+
     return InferenceServerClient(
-        endpoint.address, ssl=True, ssl_context_factory=gevent.ssl.create_default_context,
+        endpoint.address, ssl=True, ssl_context_factory=context,
         connection_timeout=timeout_s, network_timeout=timeout_s,
     )  # fmt: skip
 
@@ -139,7 +151,19 @@ def _http(endpoint: Endpoint, timeout_s: float) -> Any:
 def _grpc(endpoint: Endpoint) -> Any:
     from tritonclient.grpc import InferenceServerClient
 
-    return InferenceServerClient(endpoint.address, ssl=endpoint.secure)
+    return InferenceServerClient(endpoint.address, ssl=endpoint.secure, root_certificates=authorities(endpoint))
+
+
+def authorities(endpoint: Endpoint) -> str | None:
+    """The file of authorities to trust, for clients that do not look for it themselves; None for the usual ones.
+
+    Raises:
+        BadInput: when the file cannot be read.
+    """
+    path = os.environ.get(AUTHORITIES) if endpoint.secure else None
+    if path and not os.access(path, os.R_OK):
+        raise BadInput.of(AUTHORITIES, path, "cannot be read", "name a PEM file with the authorities to trust")
+    return path or None
 
 
 # What a server says, and what to do about it: (pattern, port, todo). The text is the same over HTTP and gRPC.
@@ -167,7 +191,11 @@ def explain(error: Exception, endpoint: Endpoint, model: str) -> NgcrunError | N
     where = endpoint.address
     if isinstance(error, InferenceServerException):
         return _complaint(str(error.status()).removeprefix("StatusCode."), one_line(error.message()), where, model)
-    if isinstance(error, OSError) or type(error).__module__.split(".", 1)[0] in ("gevent", "geventhttpclient"):
+    origin = type(error).__module__.split(".", 1)[0]
+    if origin == "grpc" and hasattr(error, "code"):  # a stream's, which tritonclient hands on as it is
+        call: Any = error
+        return _complaint(call.code().name, one_line(call.details() or ""), where, model)
+    if isinstance(error, OSError) or origin in ("gevent", "geventhttpclient", "aiohttp"):
         return TransportError(f"{where}: no answer ({one_line(str(error)) or type(error).__name__})")
     return None
 
@@ -186,8 +214,9 @@ def _complaint(status: str, text: str, where: str, model: str) -> NgcrunError:
 
 
 def one_line(text: str) -> str:
-    """A server's text without its traceback, on one line."""
-    return " ".join(text.split("\n\nAt:", maxsplit=1)[0].split())[:500]
+    """A server's text without its traceback and the number of the request, on one line."""
+    first = text.split("\n\nAt:", maxsplit=1)[0].removeprefix("[request id: <id_unknown>] ")
+    return " ".join(first.split())[:500]
 
 
 def typed(inputs: tuple[Tensor, ...]) -> dict[str, str]:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from runtime.component import Input, Output, Param, component
-from runtime.errors import BadInput, ToolFailed
+from runtime.errors import BadInput, NgcrunError, ToolFailed
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.triton.client import PROTOCOLS, Client, Endpoint, TransportError, typed
+from runtime.triton import flight
+from runtime.triton.async_client import PROTOCOLS, AsyncClient
+from runtime.triton.client import Endpoint, typed
+from runtime.triton.failures import Failure, judged
+from runtime.triton.flight import AHEAD, Courier, each, is_of_the_item, reason
+from runtime.triton.progress import progress
 
 if TYPE_CHECKING:
     import polars as pl
 
     from runtime.triton.rows import Layout
 
-T = TypeVar("T")
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
-PLAIN_EVERY_S = 10.0
+FAILED = "failed.json"
+_MARK = "\0failed"  # a column of rows without a prediction, for as long as they are put together
+Part = tuple["pl.DataFrame", list[Failure]]
 
 
 @dataclass(kw_only=True)
@@ -40,7 +42,9 @@ class Ports:
     url: Annotated[str, Param("Address of the server: localhost:8000, or https://... for an AzureML endpoint")] = (
         "localhost:8000"
     )
-    protocol: Annotated[str, Param("How to talk to it", choices=PROTOCOLS)] = "http"
+    protocol: Annotated[str, Param("How to talk to it; stream: gRPC with a stream a request", choices=PROTOCOLS)] = (
+        "http"
+    )
     model_name: Annotated[str, Param("Model to ask")] = "model"
     model_version: Annotated[
         int | None, Param("Version to ask; absent: the one that the server prefers", minimum=1)
@@ -55,145 +59,114 @@ class Ports:
     clients: Annotated[int, Param("Requests under way at the same time", minimum=1, maximum=256)] = 4
     retries: Annotated[int, Param("Tries after a request that did not get through", minimum=0, maximum=100)] = 4
     timeout_s: Annotated[float, Param("Seconds to wait for one answer", minimum=0.1)] = 60.0
+    allow_failed: Annotated[
+        float, Param("Share of the rows that may stay without a prediction; not all", minimum=0, maximum=1)
+    ] = 0.0
     predictions: Annotated[Path, Output("Parquet dataset with a row for each row of the input, in the same order")]
 
 
 @component(name="triton_infer", version="1", image="triton", is_deterministic=False)
 def infer(ports: Ports, metrics: Metrics) -> None:
-    """Write `part-00000.parquet`.
+    """Write `part-00000.parquet`, and `failed.json` where rows may fail.
 
     Raises:
         BadInput: when the table does not suit the model, or the server says that the request is wrong.
         ToolFailed: when the server cannot be reached after all retries, or fails.
     """
-    import polars as pl
+    from runtime.triton.rows import scan
 
-    from runtime.triton.rows import layout, require_columns, scan
-
-    endpoint = Endpoint.parse(ports.url, ports.protocol)
+    endpoint = Endpoint.parse(ports.url, "http" if ports.protocol == "http" else "grpc")
     table = scan(ports.rows)
-    asker = Asker(ports, endpoint)
-    plan = layout(asker.ask(lambda client: client.config()), ports.columns, ports.batch_size)
-    require_columns(table, ports.rows, plan, ports.id_column)
     start = time.perf_counter()
-    parts = list(_answers(ports, asker, table, plan))
-    if not parts:
-        raise BadInput.of("rows", ports.rows, "has no rows", "give a table with at least one row")
-    result = pl.concat(parts)
+    result, failures, retried = flight.run(_whole(ports, endpoint, table))
+    if ports.allow_failed:
+        judged("rows", failures, result.height, ports.allow_failed, ports.predictions / FAILED)
     result.write_parquet(ports.predictions / "part-00000.parquet")
     seconds = time.perf_counter() - start
-    metrics.log({"rows": result.height, "rows_per_s": result.height / seconds, "requests_retried": asker.retried})
+    figures = {"rows": result.height, "rows_per_s": result.height / seconds, "requests_retried": retried}
+    metrics.log(figures | ({"failed": len(failures)} if ports.allow_failed else {}))
 
 
-class Asker:
-    """Sends requests with a connection a thread, again where one did not get through."""
+async def _whole(ports: Ports, endpoint: Endpoint, table: pl.LazyFrame) -> tuple[pl.DataFrame, list[Failure], int]:
+    """The predictions in the order of the rows, the rows without one, and the requests that were sent again."""
+    import polars as pl
 
-    def __init__(self, ports: Ports, endpoint: Endpoint) -> None:
-        self._ports, self._endpoint = ports, endpoint
-        self._own = threading.local()
-        self._stop = threading.Event()
-        self.retried = 0
+    from runtime.triton.rows import layout, require_columns
 
-    def ask(self, question: Callable[[Client], T]) -> T:
-        """The answer; waits longer before each new try and opens a new connection for it."""
-        wait = FIRST_WAIT_S
-        for left in range(self._ports.retries, -1, -1):
-            try:
-                return question(self._client())
-            except TransportError as error:
-                self._drop()
-                if left == 0 or self._stop.is_set():
-                    raise ToolFailed(f"{error}; tried {self._ports.retries + 1} times: is the server up?") from error
-                self.retried += 1
-            self._stop.wait(wait)
-            wait = min(2 * wait, LONGEST_WAIT_S)
-        raise AssertionError("unreachable")  # the last try returns or raises
-
-    def stop(self) -> None:
-        """No further tries: the step is ending."""
-        self._stop.set()
-
-    def _client(self) -> Client:
-        if getattr(self._own, "client", None) is None:
-            version = str(self._ports.model_version or "")
-            self._own.client = Client(self._endpoint, self._ports.model_name, version, self._ports.timeout_s)
-        client: Client = self._own.client
-        return client
-
-    def _drop(self) -> None:
-        self._own.client.__exit__()
-        self._own.client = None
+    parts, failures = list["pl.DataFrame"](), list[Failure]()
+    version, stream = str(ports.model_version or ""), ports.protocol == "stream"
+    async with AsyncClient(endpoint, ports.model_name, version, ports.timeout_s, stream=stream) as client:
+        courier = Courier(client, {}, ports.clients, ports.retries)
+        plan = layout(await courier.config(), ports.columns, ports.batch_size)
+        courier.types = typed(plan.signature.inputs)
+        require_columns(table, ports.rows, plan, ports.id_column)
+        asking = _Asking(ports, courier, plan)
+        results = each(_frames(ports, table, plan), asking.one, ports.clients + AHEAD)
+        with progress("rows") as advance:
+            async with contextlib.aclosing(results):
+                async for part, failed in results:
+                    parts.append(part)
+                    failures += failed
+                    advance(part.height)
+    if not parts:
+        raise BadInput.of("rows", ports.rows, "has no rows", "give a table with at least one row")
+    result = pl.concat(parts, how="diagonal" if failures else "vertical")
+    return result.select(pl.exclude(_MARK)), failures, courier.retried
 
 
-def _answers(ports: Ports, asker: Asker, table: pl.LazyFrame, plan: Layout) -> Iterator[pl.DataFrame]:
-    """The predictions in the order of the rows; at most two requests a client wait in memory."""
-    from runtime.triton.rows import answer_columns, requests
+class _Asking:
+    """One model, and how rows are sent to it."""
 
-    types = typed(plan.signature.inputs)
+    def __init__(self, ports: Ports, courier: Courier, plan: Layout) -> None:
+        self._ports, self._courier, self._plan = ports, courier, plan
+        inputs = plan.signature.inputs
+        self._any_count = plan.signature.batched or inputs[0].dims[0] == -1
 
-    def one(frame: pl.DataFrame) -> pl.DataFrame:
-        feed = requests(frame, plan, ports.rows)
-        answers = asker.ask(lambda client: client.infer(feed, types))
-        short = [name for name, array in answers.items() if len(array) != frame.height]
-        if short or not answers:
+    async def one(self, numbered: tuple[int, pl.DataFrame]) -> Part:
+        """The predictions for some rows; where rows may fail, those that are at fault are found by halving."""
+        import polars as pl
+
+        first, frame = numbered
+        try:
+            return await self._answered(frame), []
+        except NgcrunError as error:
+            if not self._ports.allow_failed or not is_of_the_item(error):
+                raise
+            if frame.height == 1 or not self._any_count:
+                rows = {_MARK: [True] * frame.height}
+                ids = frame.select(self._ports.id_column) if self._ports.id_column else pl.DataFrame()
+                failures = [Failure(f"row {first + index}", reason(error)) for index in range(frame.height)]
+                return ids.with_columns(pl.Series(name, values) for name, values in rows.items()), failures
+        half = frame.height // 2
+        parts = [await self.one((first + at, frame[at:end])) for at, end in ((0, half), (half, frame.height))]
+        return pl.concat([part for part, _ in parts], how="diagonal"), [f for _, failed in parts for f in failed]
+
+    async def _answered(self, frame: pl.DataFrame) -> pl.DataFrame:
+        from runtime.triton.rows import answer_columns, requests
+
+        feed = requests(frame, self._plan, self._ports.rows)
+        answers = await self._courier.send(feed)
+        if len(answers) != 1:
+            raise ToolFailed(f"{self._ports.model_name}: gave {len(answers)} answers to one request of rows")
+        short = [name for name, array in answers[0].items() if len(array) != frame.height]
+        if short or not answers[0]:
             raise ToolFailed(
-                f"{ports.model_name}: answered {frame.height} rows with {short or 'no outputs'} of another length"
+                f"{self._ports.model_name}: answered {frame.height} rows with {short or 'no outputs'} of another length"
             )
-        return answer_columns(answers, frame[ports.id_column] if ports.id_column else None)
-
-    waiting: deque[Future[pl.DataFrame]] = deque()
-    pool = ThreadPoolExecutor(ports.clients, thread_name_prefix="triton_infer")
-    try:
-        with progress() as advance:
-            for frame in _frames(ports, table, plan):
-                waiting.append(pool.submit(one, frame))
-                if len(waiting) >= 2 * ports.clients:
-                    yield _next(waiting, advance)
-            while waiting:
-                yield _next(waiting, advance)
-    finally:
-        asker.stop()
-        pool.shutdown(cancel_futures=True)
+        return answer_columns(answers[0], frame[self._ports.id_column] if self._ports.id_column else None)
 
 
-def _next(waiting: deque[Future[pl.DataFrame]], advance: Callable[[int], None]) -> pl.DataFrame:
-    part = waiting.popleft().result()
-    advance(part.height)
-    return part
-
-
-def _frames(ports: Ports, table: pl.LazyFrame, plan: Layout) -> Iterator[pl.DataFrame]:
-    """The rows a request at a time, streamed from disk."""
+def _frames(ports: Ports, table: pl.LazyFrame, plan: Layout) -> Iterator[tuple[int, pl.DataFrame]]:
+    """The number of the first row, and the rows of a request, streamed from disk."""
     from runtime.triton.rows import reading
 
     wanted = dict.fromkeys(plan.needed() + ([ports.id_column] if ports.id_column else []))
+    first = 0
     with reading(ports.rows):
         for chunk in table.select(list(wanted)).collect_batches(chunk_size=max(65536, plan.rows_each)):
-            yield from chunk.iter_slices(plan.rows_each)
-
-
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[int], None]]:
-    """A function to call with the rows that are done: a live line on a terminal, a plain one now and then elsewhere."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        text = TextColumn("{task.completed:,.0f} rows")
-        with Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
-            task = bar.add_task("rows", total=None)
-            yield lambda count: bar.update(task, advance=count)
-        return
-    done, told = 0, time.monotonic()
-
-    def plain(count: int) -> None:
-        nonlocal done, told
-        done += count
-        if time.monotonic() - told >= PLAIN_EVERY_S:
-            told = time.monotonic()
-            print(f"{done:,} rows", file=sys.stderr, flush=True)
-
-    yield plain
+            for frame in chunk.iter_slices(plan.rows_each):
+                yield first, frame
+                first += frame.height
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """triton_infer against a real server, over HTTP and gRPC."""
 
+import json
 import sys
 
 import numpy as np
@@ -43,7 +44,7 @@ def expected(folder, frame):
 
 
 def ask(running, rows, tmp_path, *words, protocol="http"):
-    url = getattr(running[0], protocol)
+    url = running[0].http if protocol == "http" else running[0].grpc
     targets = [f"rows={rows}", f"url={url}", f"protocol={protocol}", f"predictions={tmp_path / 'out'}"]
     return main(infer, [*targets, "model_name=fare", *words])
 
@@ -57,7 +58,7 @@ def refused(tmp_path, capsys, said):
     assert not list(tmp_path.glob(".out*"))
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("protocol", ["http", "grpc", "stream"])
 def test_the_order_of_the_rows_and_their_ids_are_kept(running, table, tmp_path, protocol):
     assert ask(running, table, tmp_path, "id_column=trip_id", "batch_size=7", "clients=8", protocol=protocol) == 0
     frame, found = pl.read_parquet(table), pl.read_parquet(tmp_path / "out")
@@ -106,6 +107,39 @@ def test_a_value_that_the_model_refuses_is_a_mistake_of_the_caller(running, tabl
     pl.read_parquet(table).with_columns(pl.lit(float("inf")).cast(pl.Float32).alias("hour")).write_parquet(bad)
     assert ask(running, bad, tmp_path, protocol=protocol) == 2
     refused(tmp_path, capsys, "input 'input__0' holds an infinity; this model takes finite numbers and NaN for missing")
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc", "stream"])
+@pytest.mark.parametrize("ids", [["id_column=trip_id"], []])
+def test_rows_that_may_fail_stay_without_a_prediction_and_the_rest_has_its_own(  # noqa: PLR0917 - fixtures, cases
+    running, table, tmp_path, capsys, protocol, ids
+):
+    frame = pl.read_parquet(table).with_row_index()
+    wrong = pl.col("index").is_in([0, 499, 998, 999])
+    bad = frame.with_columns(pl.when(wrong).then(float("inf")).otherwise("hour").cast(pl.Float32).alias("hour"))
+    bad.write_parquet(tmp_path / "some.parquet")
+    words = [*ids, "batch_size=50", "allow_failed=0.01"]
+    assert ask(running, tmp_path / "some.parquet", tmp_path, *words, protocol=protocol) == 0
+    found = pl.read_parquet(tmp_path / "out" / "*.parquet")
+    assert found.columns == [*(["trip_id"] if ids else []), "prediction"]
+    assert found["prediction"].is_null().arg_true().to_list() == [0, 499, 998, 999]
+    if ids:
+        assert found["trip_id"].to_list() == frame["trip_id"].to_list()
+    kept = ~found["prediction"].is_null()
+    want = expected(running[1], frame)[kept.to_numpy()]
+    np.testing.assert_allclose(found["prediction"].drop_nulls().to_numpy(), want, atol=1e-4)
+    failed = json.loads((tmp_path / "out" / "failed.json").read_text())
+    assert [entry["item"] for entry in failed] == ["row 0", "row 499", "row 998", "row 999"]
+    assert "input 'input__0' holds an infinity" in failed[0]["error"]
+    assert "4 of 1000 rows failed; the rest is written, see failed.json" in capsys.readouterr().err
+
+
+def test_more_rows_than_may_fail_end_the_step(running, table, tmp_path, capsys):
+    bad = tmp_path / "half.parquet"
+    half = pl.when(pl.col("hour") > 0).then("hour").otherwise(float("inf")).cast(pl.Float32).alias("hour")
+    pl.read_parquet(table).head(40).with_columns(half).write_parquet(bad)
+    assert ask(running, bad, tmp_path, "allow_failed=0.1") == 3
+    refused(tmp_path, capsys, "rows failed, more than allow_failed=0.1")
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

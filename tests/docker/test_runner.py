@@ -103,7 +103,9 @@ def test_files_belong_to_the_user_who_runs_it(docker: Docker, tmp_path: Path) ->
     command = wrap(planned, IMAGE, Options(user="1234:5678")).command
     subprocess.run(command.argv, env={**docker, **command.env}, check=True, capture_output=True)
     name = command.argv[command.argv.index("--name") + 1]
-    subprocess.run(["docker", "rm", name], env=dict(docker), check=True, capture_output=True)  # the guard does otherwise
+    subprocess.run(
+        ["docker", "rm", name], env=dict(docker), check=True, capture_output=True
+    )  # the guard does otherwise
     stat = (planned.outputs["out"] / "x").stat()
     assert (stat.st_uid, stat.st_gid) == (1234, 5678)
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from runtime.execute import main
+from runtime.triton.infer_images import infer_images
+from tests.fakes.triton_server import packaged, server
 from tests.tao.conftest import IMAGES, SPEC, Step
 
 COMMON = ("network=classification_pyt", f"dataset={IMAGES}", f"spec={SPEC}")
@@ -39,6 +42,21 @@ def test_a_model_is_trained_evaluated_quantized_and_exported(step: Step) -> None
     step.run("export", *COMMON, model, f"exported={folder / 'exported'}")
     agree = _answers_like_tao(folder / "exported" / "export" / "model.onnx", rows[1:])
     assert agree > 0.97
+    assert _served_like_tao(folder / "exported", rows[1:], folder / "served") < 1e-4
+
+
+def _served_like_tao(exported: Path, rows: list[list[str]], folder: Path) -> float:
+    """The largest difference of a score of TAO's own from that of its model on a tritonserver; the labels are the same."""
+    repository, _ = packaged(folder, exported, "model_name=digits", "max_batch_size=64")
+    images, labels = IMAGES / "test", IMAGES / "classes.txt"
+    with server(repository, "digits") as running:
+        words = [f"images={images}", f"url={running.grpc}", "protocol=grpc", "model_name=digits", f"labels={labels}"]
+        assert main(infer_images, [*words, "task=classification", f"predictions={folder / 'out'}"]) == 0
+    told = [json.loads(line) for line in (folder / "out" / "predictions.jsonl").read_text().splitlines()]
+    served = {one["image"]: one["classes"][0] for one in told}
+    theirs = {"/".join(Path(name).parts[-2:]): (label, float(score)) for name, label, score in rows}
+    assert {name: best["name"] for name, best in served.items()} == {name: label for name, (label, _) in theirs.items()}
+    return max(abs(best["score"] - theirs[name][1]) for name, best in served.items())
 
 
 def _answers_like_tao(onnx: Path, rows: list[list[str]]) -> float:
