@@ -181,6 +181,13 @@ def tao(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def triton(session: nox.Session) -> None:
+    """Every broken repository of the corpus, shown to a real tritonserver: docs/triton-faults.md (3 minutes)."""
+    _work(session, dev=True)
+    _pytest(session, "tests/triton", env=_triton(session))
+
+
+@nox.session(default=False)
 def gpu(session: nox.Session) -> None:
     """Tests that need an NVIDIA GPU; here a missing GPU is a failure, not a skip."""
     _work(session, dev=True)

@@ -46,7 +46,7 @@ ENDLESS = (
 HEAD = """\
 # Broken model repositories: who sees what
 
-Written by `tests/contract/test_triton_fault_table.py` from one repository a fault (`tests/fakes/triton_faults.py`,
+Written by `tests/triton/test_fault_table.py` from one repository a fault (`tests/fakes/triton_faults.py`,
 `tests/fakes/triton_file_faults.py`), each good but for that fault. *Our line*: what `triton_verify` says without a server
 (`note`: it passes, and says that only a server can tell). *The server*: what tritonserver 2.51.0 (nvidia-pytriton 0.7.0, no
 GPU, `--disable-auto-complete-config`) says when it is to load the same files, and to a request of zeros where it does. It
