@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,10 @@ def _read_model(read: _Read, name: str) -> None:
     path = folder / FILE
     if not path.is_file():
         read.problems.append(problem(folder, f"has no {FILE}", "write it with triton_package"))
+        return
+    if path.read_bytes().startswith(codecs.BOM_UTF8):
+        wrong = "is no model configuration: it begins with a byte order mark"
+        read.problems.append(problem(path, wrong, "save it as UTF-8 without one"))
         return
     try:
         config = model_config.read(path)

@@ -90,9 +90,15 @@ def _onnx(folder: Path, path: Path, config: Any, backend: str) -> Iterator[Probl
         yield from (problem(path, p.wrong, p.todo) for p in error.problems)
         return
     native = backend == "onnxruntime"
-    yield from at(
-        folder / FILE, compare(config, model.signature, exact=_with_dims(model.onnx()) if native and model.onnx else ())
-    )
+    graph = model.onnx() if native and model.onnx else None
+    exact = _with_dims(graph) if graph else ()
+    yield from at(folder / FILE, compare(config, model.signature, exact=exact))
+    singles = _single_values(graph) if graph else set()
+    for entry in [*config.input, *config.output]:
+        dims = list(entry.reshape.shape if entry.HasField("reshape") else entry.dims)
+        if entry.name in singles and any(d != 1 for d in dims):
+            wrong = f"gives {entry.name!r} the dims {dims}, the model has a single value"
+            yield problem(folder / FILE, wrong, "write dims: 1")
     if native and config.max_batch_size > 0:
         for entry in config.input:
             if entry.optional:
@@ -125,6 +131,12 @@ def _with_dims(proto: Any) -> set[str]:
     """Names of the tensors that say what dims they have: not those without a shape, and not single values."""
     tensors = [*proto.graph.input, *proto.graph.output]
     return {t.name for t in tensors if t.type.tensor_type.shape.dim}
+
+
+def _single_values(proto: Any) -> set[str]:
+    """Names of the tensors that are known to have no dims."""
+    kinds = [(t.name, t.type.tensor_type) for t in [*proto.graph.input, *proto.graph.output]]
+    return {name for name, kind in kinds if kind.HasField("shape") and not kind.shape.dim}
 
 
 def _forest(folder: Path, path: Path, config: Any, _backend: str) -> Iterator[Problem]:

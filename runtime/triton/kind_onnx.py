@@ -70,7 +70,9 @@ def onnx_signature(proto: Any, path: Path) -> Signature:
     batched = bool(inputs) and all(shapes[: len(inputs)]) and all(s and s[0] == -1 for s in known)
 
     def tensor(value: Any) -> Tensor:
-        dims = _dims(value) or (-1,)
+        known = _dims(value)
+        # A single value has no dims in ONNX and [1] in a config. Source: onnxruntime_backend, src/onnxruntime.cc.
+        dims = (-1,) if known is None else known or (1,)
         return Tensor(value.name, _dtype(value) or "", dims[1:] if batched else dims)
 
     return Signature(tuple(map(tensor, inputs)), tuple(map(tensor, proto.graph.output)), batched)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.triton.load import Figures
-from runtime.triton.under_load import Finding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from runtime.triton.under_load import Finding
 
 
 @dataclass(frozen=True)

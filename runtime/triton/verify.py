@@ -14,7 +14,6 @@ from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.triton.model_config import TYPES
 from runtime.triton.report import Answer, Report
-from runtime.triton.under_load import asked, findings, of_server, tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,6 +82,7 @@ def verify(ports: Ports, metrics: Metrics) -> None:
         ToolFailed: when the server or the model does not start, or answers otherwise than the model.
     """
     from runtime.triton.check import check_repository
+    from runtime.triton.under_load import tolerance
 
     served = check_repository(ports.repository, ports.model_name)
     golden = _golden(ports, served)
@@ -170,6 +170,7 @@ def _how(ports: Ports, served: Served) -> tuple[Server | None, str, str]:
 def _ask_endpoint(ports: Ports, url: str, served: Served, golden: Golden, report: Report) -> None:
     """Compare the answers of a server that runs elsewhere; its speed is not measured, as the network is part of it."""
     from runtime.triton.client import Endpoint
+    from runtime.triton.under_load import asked, findings
 
     endpoint = Endpoint.parse(url, "http")
     report.live, report.live_reason, report.server = "run", "at the endpoint that was named", endpoint.address
@@ -199,6 +200,7 @@ def _serve(ports: Ports, served: Served, server: Server, golden: Golden, report:
 def _ask(ports: Ports, served: Served, running: Running, golden: Golden, report: Report) -> None:
     from runtime.triton.client import Endpoint, typed
     from runtime.triton.load import ladder, measure
+    from runtime.triton.under_load import of_server
 
     types = typed(served.signature.inputs)
     if not golden.rows:
@@ -232,6 +234,7 @@ def compare_answers(endpoint: Endpoint, served: Served, golden: Golden, ports: P
     from runtime.triton.client import Client, typed
     from runtime.triton.comparing import compare
     from runtime.triton.repository import concatenated, in_batches
+    from runtime.triton.under_load import tolerance
 
     types = typed(served.signature.inputs)
     with Client(endpoint, served.name) as client:

@@ -104,6 +104,12 @@ def _outside_onnx(path: Path) -> None:
          save_as_external_data=True, location="w.bin", size_threshold=0)  # fmt: skip
 
 
+def _single_onnx(path: Path) -> None:
+    """The largest of two numbers, without dims."""
+    nodes = [("ReduceMax", ["x"], ["largest"], {"keepdims": 0})]
+    onnx(path, {"x": ("float32", [2])}, {"largest": ("float32", [])}, nodes)
+
+
 def _learned(learner: str, *, sample: bool = False) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         if learner == "xgboost":
@@ -160,9 +166,10 @@ BASES: dict[str, Callable[[Path], None]] = {
     "ensemble": _both,
     "onnx": lambda folder: _packaged(folder, _learned("plain_linear"), *NGC),
     "fil": lambda folder: _packaged(folder, _learned("xgboost"), *NGC),
+    "single": lambda folder: _packaged(folder, _file(_single_onnx), "target=ngc"),
     "plan": _plan,
 }
-NATIVE = ("onnx", "fil", "plan")
+NATIVE = ("onnx", "fil", "single", "plan")
 
 
 class Corpus:

@@ -43,6 +43,9 @@ ENDLESS = (
     "a version folder called 1abc",
     "a default file that is not there",
 )
+# A load that the server refuses, and of which it dies at times (2 of 12 when measured): its text is only compared in part.
+DEADLY = "a warm-up above max_batch_size"
+REFUSED = "Invalid argument: failed to run warmup sample 'w': batch size 9 for 'fare_0_0', max allowed is 8"
 HEAD = """\
 # Broken model repositories: who sees what
 
@@ -91,7 +94,7 @@ def verdicts(tmp_path_factory):
                 (everything / path.name).symlink_to(path)
     with serve.serving(find_server(), everything, []) as running:
         theirs = judged_by_the_server(running)
-    for number in (n for n, fault in enumerate(FAULTS) if fault.name in ENDLESS):
+    for number in (n for n, fault in enumerate(FAULTS) if fault.name in (*ENDLESS, DEADLY)):
         with serve.serving(find_server(), everything, []) as running:
             theirs[number] = judged(running, number)
     return [
@@ -119,7 +122,9 @@ def judged_by_the_server(running):
     with concurrent.futures.ThreadPoolExecutor(LOADS) as pool:
         # Text that cannot be parsed is told in a line of the log without a name, so one at a time.
         alone = [n for n, f in enumerate(FAULTS) if f.line.startswith("is no model configuration")]
-        others = [n for n, f in enumerate(FAULTS) if not f.native and n not in alone and f.name not in ENDLESS]
+        others = [
+            n for n, f in enumerate(FAULTS) if not f.native and n not in alone and f.name not in (*ENDLESS, DEADLY)
+        ]
         for number in alone:
             found[number] = judged(running, number)
         found |= zip(others, pool.map(lambda n: judged(running, n), others), strict=True)
@@ -131,8 +136,11 @@ def judged(running, number):
     fault = FAULTS[number]
     name = f"{'both' if fault.base == 'ensemble' else 'fare'}{number:03d}"
     start = running.log.stat().st_size
-    endless = f"Python model file not found in '[^']*/{name}/[^']*'"
+    endless = rf"Python model file not found in '[^']*/{name}/[^']*'|Signal \(11\) received"
     found = loaded(running, name, lambda: re.search(endless, log_since(running, start)))
+    if fault.name == DEADLY:
+        assert found is None or plain(found[1], number).find(REFUSED.partition(": ")[2]) > 0
+        return f"{REFUSED}; at times it dies (signal 11)", True
     if found is None:
         return "loads for ever: Python model file not found", True
     status, text = found
@@ -153,7 +161,7 @@ def loaded(running, name, is_endless):
 
     def ask():
         with contextlib.suppress(OSError, http.client.HTTPException):  # the server ends before an endless load does
-            answers.append(request(running, "POST", path, {}, 120))
+            answers.append(request(running, "POST", path, {}, 60))
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
@@ -161,6 +169,7 @@ def loaded(running, name, is_endless):
         thread.join(0.05)
         if is_endless():
             return None
+    assert answers, f"{name}: no answer to its load in 60 s; the log ends: {log_since(running, 0)[-3000:]}"
     return answers[0]
 
 
