@@ -63,9 +63,35 @@ def _xgboost_has_cuda() -> bool:
     return bool(xgboost.build_info().get("USE_CUDA"))
 
 
-def choose(wanted: str, package: str, metrics: Metrics) -> str:
-    """`cpu` or `gpu`, logged with its reason; raises `BadInput` when `gpu` was asked for and cannot be had."""
+# Seconds of a step with cudf-polars and without, measured with bench/gpu.py on 27 November 2026: rapids_prepare and
+# rapids_transform on 2 and 10 million rows, one H200 beside 16 cores. Starting cudf-polars is most of the difference.
+GPU_START_S, GPU_ROW_S = 3.2, 0.19e-6
+CPU_START_S, CPU_CORE_ROW_S = 1.1, 2.6e-6
+BYTES_A_ROW = {".parquet": 24, ".csv": 110}  # of the same trips
+
+
+def rows_about(data: Path) -> int:
+    """How many rows of trips a file or a folder holds, by its bytes."""
+    files = [data] if data.is_file() else [path for path in data.rglob("*") if path.is_file()]
+    return int(sum(path.stat().st_size / BYTES_A_ROW.get(path.suffix, 110) for path in files))
+
+
+def faster(rows: int, cores: int) -> tuple[str, str]:
+    """`cpu` or `gpu`, whichever is expected to be done first with queries over so many rows, and why."""
+    cpu, gpu = CPU_START_S + CPU_CORE_ROW_S * rows / cores, GPU_START_S + GPU_ROW_S * rows
+    took = f"{cpu:.1f} s are expected on {cores} cores, {gpu:.1f} s on a GPU (bench/gpu.py)"
+    return ("cpu" if cpu <= gpu else "gpu"), f"engine=auto: about {rows / 1e6:,.1f} million rows: {took}"
+
+
+def choose(wanted: str, package: str, metrics: Metrics, data: Path | None = None) -> str:
+    """`cpu` or `gpu`, logged with its reason; raises `BadInput` when `gpu` was asked for and cannot be had.
+
+    `data`: what is going to be queried; with it, `auto` takes the CPU where the GPU would not be faster.
+    """
     problem = None if wanted == "cpu" else gpu_problem(package)
+    if wanted == "auto" and problem is None and data is not None:
+        name, why = faster(rows_about(data), os.cpu_count() or 1)
+        problem = why if name == "cpu" else None
     if wanted == "gpu" and problem:
         raise BadInput.of(
             "engine", wanted, problem, "set engine=cpu or engine=auto, or run it in the rapids image on a GPU"
@@ -85,12 +111,12 @@ class Engine:
     fallbacks: int = 0
 
     @classmethod
-    def of(cls, wanted: str, metrics: Metrics) -> Engine:
-        """The engine for a port's value `auto`, `cpu` or `gpu`; raises `BadInput`."""
+    def of(cls, wanted: str, metrics: Metrics, data: Path) -> Engine:
+        """The engine for a port's value `auto`, `cpu` or `gpu`, and what it will read; raises `BadInput`."""
         # Unlimited, Polars reads ahead of a slow sink: at 24 and 72 million rows transform held 0.7 and 1.4 GiB, with
         # this 0.7 GiB at both (polars 1.44.2, two cores, row groups of 500,000). Read once, at a process's first query.
         os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", str(max(2, os.cpu_count() or 2)))
-        return cls(choose(wanted, "cudf_polars", metrics), metrics)
+        return cls(choose(wanted, "cudf_polars", metrics, data), metrics)
 
     def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
         """The result of a query, which must be small."""

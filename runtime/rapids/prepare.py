@@ -56,7 +56,7 @@ class Ports:
 @component(name="rapids_prepare", version="1", image="rapids")
 def prepare(ports: Ports, metrics: Metrics) -> None:
     """Write `part-NNNNN.parquet` for each raw file, in the order of the files' names, and log the rows by reason."""
-    engine = engines.Engine.of(ports.engine, metrics)
+    engine = engines.Engine.of(ports.engine, metrics, ports.trips)
     raw = _recognise_all(ports)
     counts: dict[str, int] = dict.fromkeys(["rows_read", "rows_kept"], 0)
     for number, (table, schema) in enumerate(raw):

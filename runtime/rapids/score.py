@@ -44,7 +44,7 @@ class Ports:
 @component(name="rapids_score", version="1", image="rapids")
 def score(ports: Ports, metrics: Metrics) -> None:
     """Write `score.json` and `predicted_vs_true.png`; log the figures."""
-    engine = engines.Engine.of(ports.engine, metrics)
+    engine = engines.Engine.of(ports.engine, metrics, ports.predictions)
     predicted = _table("predictions", ports.predictions, PREDICTION, "__predicted")
     truth = _table("truth", ports.truth, ports.target, "__true")
     rows = {"predictions": _count(engine, predicted), "truth": _count(engine, truth)}

@@ -44,7 +44,7 @@ class Ports:
 @component(name="rapids_transform", version="1", image="rapids")
 def transform(ports: Ports, metrics: Metrics) -> None:
     """Write `part-00000.parquet` and `features.json` into `train` and `test`; log the rows by reason."""
-    engine = engines.Engine.of(ports.engine, metrics)
+    engine = engines.Engine.of(ports.engine, metrics, ports.prepared)
     files = tables.listing("prepared", ports.prepared, (".parquet",))
     with tables.reading("prepared", ports.prepared):
         query, reasons = _scan(files, ports)

@@ -26,13 +26,16 @@ BATCH = 1024  # the default of `max_batch_size` for a model whose first dimensio
 
 @dataclass(kw_only=True)
 class Ports:
-    """Put a trained model (ONNX, XGBoost, scikit-learn) into a Triton model repository with a checked config.pbtxt.
+    """Put a trained model into a Triton model repository with a checked config.pbtxt.
 
     Writes `<repository>/<model_name>/config.pbtxt`, `<version>/` and, with a sample of real rows, `warmup/`.
     """
 
     model: Annotated[
-        Path, Input("Folder with model.onnx, .ubj, .json or .skops; features.json and sample.parquet optional")
+        Path,
+        Input(
+            "Folder with a model: ONNX, TensorRT, XGBoost, LightGBM, scikit-learn, Treelite, MLflow, a Python function"
+        ),
     ]
     file: Annotated[str | None, Param("Name of the model file, when the folder holds several")] = None
     model_name: Annotated[str, Param("Name that clients ask for; becomes the folder's name")] = "model"

@@ -267,3 +267,16 @@ def test_every_file_that_declares_a_component_is_named_after_it():
         found[declared.name] = declared.module
     assert len(found) == 6
     assert found["rapids_train"] == "runtime.rapids.train"
+
+
+def test_auto_takes_whichever_is_expected_to_be_done_first_and_says_why(tmp_path):
+    from runtime.rapids.engine import faster, rows_about
+
+    few, why = faster(2_000_000, 16)
+    assert few == "cpu"
+    assert why == ("engine=auto: about 2.0 million rows: 1.4 s are expected on 16 cores, 3.6 s on a GPU (bench/gpu.py)")
+    assert faster(50_000_000, 4)[0] == "gpu"
+    (tmp_path / "a.parquet").write_bytes(bytes(2400))
+    (tmp_path / "b.csv").write_bytes(bytes(1100))
+    assert rows_about(tmp_path) == 110
+    assert rows_about(tmp_path / "a.parquet") == 100
