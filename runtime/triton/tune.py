@@ -72,6 +72,7 @@ def tune(ports: Ports, metrics: Metrics) -> None:
     from runtime.triton import tune_report
     from runtime.triton.check import check_repository
     from runtime.triton.serve import serving
+    from runtime.triton.tune_search import GAIN
 
     served = check_repository(ports.repository, ports.model_name)
     golden, server = _golden(ports, served), _server(ports, served)
@@ -95,9 +96,6 @@ def tune(ports: Ports, metrics: Metrics) -> None:
     metrics.log({"rows_per_s_before": before, "rows_per_s_tuned": after, "trials": len(trials)})
     if before:
         metrics.log({"speedup": after / before})
-
-
-GAIN = 0.03  # as tune_search.GAIN; here so that importing this module loads nothing
 
 
 def _golden(ports: Ports, served: Served) -> Golden:

@@ -86,14 +86,15 @@ def applied(text: str, settings: Settings, name: str | None = None) -> str:
         _warmup(editor, text, settings.max_batch_size)
     _batching(editor, settings, now)
     if settings.threads != now.threads:
-        for block in tree.blocks("parameters"):
-            if (
-                text[block.start : block.end].find(THREADS[0]) >= 0
-                or text[block.start : block.end].find(THREADS[1]) >= 0
-            ):
-                for value in block.blocks("value"):
-                    editor.set(value, "string_value", f'"{settings.threads}"')
+        _threads_of(editor, settings.threads)
     return editor.done()
+
+
+def _threads_of(editor: Editor, threads: int | None) -> None:
+    for block in editor.tree.blocks("parameters"):
+        keys = {editor.text[field.value : field.end_value].strip("'\"") for field in block.named("key")}
+        for value in block.blocks("value") if keys & set(THREADS) else ():
+            editor.set(value, "string_value", f'"{threads}"')
 
 
 def _warmup(editor: Editor, text: str, most: int) -> None:
