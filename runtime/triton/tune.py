@@ -252,9 +252,12 @@ def _tell(trial: Trial, number: int, metrics: Metrics, *, fresh: bool) -> None:
 
 
 def _write_repository(ports: Ports, served: Served, settings: Settings) -> None:
+    from runtime.triton.repository import place
     from runtime.triton.tune_search import applied
 
-    shutil.copytree(ports.repository, ports.tuned, dirs_exist_ok=True)
+    shutil.copytree(
+        ports.repository, ports.tuned, dirs_exist_ok=True, copy_function=lambda s, t: place(Path(s), Path(t))
+    )
     path = ports.tuned / served.folder.relative_to(ports.repository) / "config.pbtxt"
     path.write_text(applied(path.read_text(encoding="utf-8"), settings), encoding="utf-8")
 
