@@ -90,7 +90,9 @@ def measure(  # noqa: PLR0913 - what a measurement has
     Raises:
         ToolFailed: when a request fails.
     """
-    return asyncio.run(_measure(address, model, _prepared(requests, types), load, rows, most_s, seed))
+    from runtime.triton.flight import run
+
+    return run(_measure(address, model, _prepared(requests, types), load, rows, most_s, seed))
 
 
 def _prepared(requests: Sequence[Mapping[str, NDArray[Any]]], types: Mapping[str, str]) -> list[list[Any]]:

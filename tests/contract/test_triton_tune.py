@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from runtime.triton.load_generator import Load, measure
 from runtime.triton.repository import Golden, write_golden
 from runtime.triton.tune import tune
 from tests.fakes import triton_models as models
-from tests.fakes.triton_server import packaged, server
+from tests.fakes.triton_server import end, left_behind, packaged, server, start
 
 MODEL = """
 import time
@@ -102,3 +104,23 @@ def test_an_open_loop_counts_the_waiting_of_requests_that_come_too_fast(waiting)
     assert flooded.p50_ms > 300  # a line that grows: 400 come, 95 go
     assert one.steady
     assert 50 < one.rate < 100
+
+
+def test_a_tuning_that_is_stopped_leaves_nothing_and_keeps_its_journal(waiting, tmp_path):
+    words = [
+        f"repository={waiting[0]}",
+        f"golden={waiting[1]}",
+        f"tuned={tmp_path / 'tuned'}",
+        f"report={tmp_path / 'report'}",
+    ]
+    process = start("runtime.triton.tune", *words, f"journal={tmp_path / 'j'}", "seconds=60", cwd=tmp_path)
+    until = time.monotonic() + 60
+    while not (tmp_path / "j").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    code, error = end(process, signal.SIGINT, group=True)
+    assert code == 130, error
+    assert left_behind(process.pid) == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["j"]
+    assert json.loads((tmp_path / "j").read_text().splitlines()[0])["rows_per_s"] > 0
