@@ -13,7 +13,7 @@ from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput, Problem
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.triton import scheduling
+from runtime.triton import scheduling, tao_export
 from runtime.triton.model_config import Plan, Signature, Tensor
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Ports:
     ] = "auto"
     instances: Annotated[int, Param("Copies of the model that run side by side", minimum=1)] = 1
     threads: Annotated[int, Param("CPU threads of one inference; 0: all cores", minimum=0)] = 1
+    labels: Annotated[Path | None, Input("Class names, a line each, which triton_infer_images reads back")] = None
     config: Annotated[
         Path | None,
         Input("config.pbtxt, or a folder with one, to keep: comments stay, what the model contradicts is corrected"),
@@ -256,7 +257,19 @@ def _parameters(ports: Ports, model: Model, backend: str) -> dict[str, str]:
         values |= {"numpy_below": "2"}
         if model.kind != "function":
             values |= {"intra_op_threads": str(ports.threads), "refuse": ",".join(model.refuse)}
-    return values
+    return values | tao_export.parameters(ports.model) | _labels(ports.labels)
+
+
+def _labels(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput.of("labels", path, f"cannot be read ({error})", "give a file with a name a line") from error
+    if not names:
+        raise BadInput.of("labels", path, "names no class", "give a file with a name a line")
+    return {"labels": json.dumps(names, ensure_ascii=False)}
 
 
 def _check_name(name: str) -> None:
