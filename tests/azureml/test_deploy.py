@@ -242,3 +242,15 @@ def test_a_retired_size_is_refused_before_azure_is_asked(ready: Checkout) -> Non
     assert done.returncode == 2
     assert "deployment.yaml: instance_type='Standard_NC6s_v3': was retired by Azure" in done.stderr
     assert ready.azure.requests == []
+
+
+def test_an_engine_for_another_gpu_is_refused_before_anything_is_made(ready: Checkout, tmp_path: Path) -> None:
+    version = tmp_path / "engines" / "fare" / "1"
+    version.mkdir(parents=True)
+    (version / "model.plan").write_bytes(b"stands for an engine: only its provenance is read")
+    (version / "provenance.json").write_text('{"engine": {"compute_capability": "8.0", "tensorrt": "10.3.0"}}')
+    done = ready.ngcrun("deploy", FILE, "--model", str(tmp_path / "engines"))
+    assert done.returncode == 2
+    assert "is a TensorRT engine for compute capability 8.0 with TensorRT 10.3.0" in done.stderr
+    assert "and the GPU has compute capability 7.5; build it there (tao_gen_trt_engine" in done.stderr
+    assert "fare-ep" not in ready.azure.state.endpoints
