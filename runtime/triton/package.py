@@ -13,7 +13,7 @@ from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput, Problem
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.triton import scheduling, tao_export
+from runtime.triton import scheduling
 from runtime.triton.model_config import Plan, Signature, Tensor
 
 if TYPE_CHECKING:
@@ -246,7 +246,9 @@ def _unbatched(signature: Signature) -> Signature:
 
 
 def _parameters(ports: Ports, model: Model, backend: str) -> dict[str, str]:
-    """Settings of the backend, all text, and the feature names, which triton_infer reads back from the server."""
+    """Settings of the backend, all text, and what the clients read back: feature names, task, labels."""
+    from runtime.triton import tao_export
+
     values = {"feature_names": json.dumps(list(model.features), ensure_ascii=False)} if model.features else {}
     if backend == "fil":
         values["model_type"] = "treelite_checkpoint"  # Source: fil_backend docs/model_config.md
