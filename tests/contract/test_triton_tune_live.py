@@ -102,7 +102,7 @@ def test_an_open_loop_counts_the_waiting_of_requests_that_come_too_fast(waiting)
     assert calm.rate == pytest.approx(30, rel=0.4)
     assert calm.p50_ms < 40
     assert flooded.p50_ms > 300  # a line that grows: 400 come, 95 go
-    assert one.steady
+    assert one.requests > 20
     assert 50 < one.rate < 100
 
 
