@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import NgcrunError
-from runtime.triton.client import Endpoint, authorities, explain, headers_of
+from runtime.triton.client import Endpoint, arrays_of, authorities, explained, headers_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +50,7 @@ class AsyncClient:
 
     async def config(self) -> Any:
         """The model's `ModelConfig` as the server has it."""
-        with self._explained():
+        with explained(self.endpoint, self.model):
             found = await self._client.get_model_config(
                 self.model, self.version, headers=self._headers(), **self._timeout
             )
@@ -65,22 +64,22 @@ class AsyncClient:
     async def infer(self, inputs: Feed, types: Mapping[str, str], region: Region | None = None) -> list[Answer]:
         """The answers to one request: one, or those of a stream; the inputs go through `region` where there is one."""
         tensors = self._tensors(inputs, types, region)
-        with self._explained():
+        with explained(self.endpoint, self.model):
             if self.stream:
-                return [self._arrays(result) async for result in self._streamed(tensors)]
+                return [arrays_of(result, self.endpoint.protocol) async for result in self._streamed(tensors)]
             result = await self._client.infer(
                 self.model, tensors, self.version, headers=self._headers(), **self._timeout
             )
-            return [self._arrays(result)]
+            return [arrays_of(result, self.endpoint.protocol)]
 
     async def register(self, name: str, size: int) -> None:
         """Have the server map the shared memory `/name`."""
-        with self._explained():
+        with explained(self.endpoint, self.model):
             await self._client.register_system_shared_memory(name, f"/{name}", size, headers=self._headers())
 
     async def unregister(self, name: str) -> None:
         """Have the server let go of it."""
-        with self._explained():
+        with explained(self.endpoint, self.model):
             await self._client.unregister_system_shared_memory(name, headers=self._headers())
 
     def _headers(self) -> dict[str, str]:
@@ -113,26 +112,6 @@ class AsyncClient:
             if error is not None:
                 raise error
             yield result
-
-    def _arrays(self, result: Any) -> Answer:
-        response = result.get_response()
-        if self.endpoint.protocol == "http":
-            names = [output["name"] for output in response.get("outputs", [])]
-        else:
-            names = [output.name for output in response.outputs]
-        return {name: result.as_numpy(name) for name in names}
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except NgcrunError:
-            raise
-        except Exception as error:
-            explained = explain(error, self.endpoint, self.model)
-            if explained is None:
-                raise
-            raise explained from error
 
 
 def _http(endpoint: Endpoint, timeout_s: float) -> Any:

@@ -80,7 +80,7 @@ class Client:
 
     def config(self) -> Any:
         """The model's `ModelConfig` as the server has it."""
-        with self._explained():
+        with explained(self.endpoint, self.model):
             if self.endpoint.protocol == "grpc":
                 return self._client.get_model_config(
                     self.model, self.version, headers=self._headers, **self._extra
@@ -97,36 +97,46 @@ class Client:
 
     def infer(self, inputs: Mapping[str, NDArray[Any]], types: Mapping[str, str]) -> dict[str, NDArray[Any]]:
         """The outputs for one request; raises `BadInput`, `ToolFailed` or `TransportError` as the server complains."""
-        if self.endpoint.protocol == "http":
-            from tritonclient.http import InferInput
-        else:
-            from tritonclient.grpc import InferInput
-        tensors = []
-        for name, array in inputs.items():
-            tensor = InferInput(name, list(array.shape), types[name])
-            tensor.set_data_from_numpy(array)
-            tensors.append(tensor)
-        with self._explained():
+        tensors = tensors_of(inputs, types, self.endpoint.protocol)
+        with explained(self.endpoint, self.model):
             result = self._client.infer(self.model, tensors, self.version, headers=self._headers, **self._extra)
-            return {name: result.as_numpy(name) for name in self._names(result)}
+            return arrays_of(result, self.endpoint.protocol)
 
-    def _names(self, result: Any) -> list[str]:
-        response = result.get_response()
-        if self.endpoint.protocol == "http":
-            return [output["name"] for output in response.get("outputs", [])]
-        return [output.name for output in response.outputs]
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except NgcrunError:
+def tensors_of(inputs: Mapping[str, NDArray[Any]], types: Mapping[str, str], protocol: str) -> list[Any]:
+    """The inputs of one request as tritonclient takes them."""
+    if protocol == "http":
+        from tritonclient.http import InferInput
+    else:
+        from tritonclient.grpc import InferInput
+    tensors = []
+    for name, array in inputs.items():
+        tensor = InferInput(name, list(array.shape), types[name])
+        tensor.set_data_from_numpy(array)
+        tensors.append(tensor)
+    return tensors
+
+
+def arrays_of(result: Any, protocol: str) -> dict[str, NDArray[Any]]:
+    """The outputs of one answer of tritonclient, by name."""
+    response = result.get_response()
+    if protocol == "http":
+        return {output["name"]: result.as_numpy(output["name"]) for output in response.get("outputs", [])}
+    return {output.name: result.as_numpy(output.name) for output in response.outputs}
+
+
+@contextlib.contextmanager
+def explained(endpoint: Endpoint, model: str) -> Iterator[None]:
+    """What the server or the network says in the block is raised as an error of ours."""
+    try:
+        yield
+    except NgcrunError:
+        raise
+    except Exception as error:
+        told = explain(error, endpoint, model)
+        if told is None:
             raise
-        except Exception as error:
-            explained = explain(error, self.endpoint, self.model)
-            if explained is None:
-                raise
-            raise explained from error
+        raise told from error
 
 
 def _http(endpoint: Endpoint, timeout_s: float) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput
 from runtime.triton import model_config
+from runtime.triton.check_config import fit
 from runtime.triton.config_text import Block, Editor, unknown_fields
 from runtime.triton.model_config import FILE, TYPES, Plan, Tensor
 
@@ -132,11 +132,6 @@ def _tensor(  # noqa: PLR0913, PLR0917 - where, from what, to what, and for whom
 def _tensor_text(tensor: Tensor) -> str:
     reshape = "" if tensor.dims else " reshape: { shape: [ ] }"
     return f'name: "{tensor.name}" data_type: {TYPES[tensor.dtype].config} dims: {list(tensor.dims or (1,))}{reshape}'
-
-
-def fit(ours: Sequence[int], theirs: Sequence[int]) -> bool:
-    """Whether two lists of dims can be the same tensor; -1 is any length."""
-    return len(ours) == len(theirs) and all(-1 in (a, b) or a == b for a, b in zip(ours, theirs, strict=True))
 
 
 def _batching(editor: Editor, config: Any, plan: Plan, notes: _Notes) -> None:

@@ -97,17 +97,9 @@ def measure(  # noqa: PLR0913 - what a measurement has
 
 def _prepared(requests: Sequence[Mapping[str, NDArray[Any]]], types: Mapping[str, str]) -> list[list[Any]]:
     """The requests as messages, before the clock starts."""
-    from tritonclient.grpc import InferInput
+    from runtime.triton.client import tensors_of
 
-    made = []
-    for request in requests:
-        tensors = []
-        for name, array in request.items():
-            tensor = InferInput(name, list(array.shape), types[name])
-            tensor.set_data_from_numpy(array)
-            tensors.append(tensor)
-        made.append(tensors)
-    return made
+    return [tensors_of(request, types, "grpc") for request in requests]
 
 
 async def _measure(  # noqa: PLR0913, PLR0917 - what `measure` was asked

@@ -196,11 +196,12 @@ class Bench:
         from tritonclient.http import InferenceServerClient
 
         from runtime.triton.tune_search import applied
+        from runtime.triton.versions import link
 
         self.count += 1
         name = f"{self.served.name}_{self.count}"
         folder = self.work / name
-        shutil.copytree(self.served.folder, folder, copy_function=_link)
+        shutil.copytree(self.served.folder, folder, copy_function=link)
         (folder / "config.pbtxt").unlink()
         (folder / "config.pbtxt").write_text(applied(self.text, settings, name), encoding="utf-8")
         client = InferenceServerClient(self.running.http, network_timeout=self.ports.start_timeout_s)
@@ -224,13 +225,6 @@ def _explained(load: Any, name: str, log: Path) -> None:
     except InferenceServerException as error:
         tail = vendor.tail(log, 400)
         raise ToolFailed(f"{name}: cannot load: {load_error(str(error.message()), tail)}", log, tail) from error
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _gpus() -> int:

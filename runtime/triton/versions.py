@@ -106,11 +106,12 @@ def _same_model(folder: Path, source: Any) -> tuple[str, ...]:
 def _copy(source: Path, target: Path, without: set[str] | None = None) -> None:
     """The folder, its files shared with the source where the file system can (both are ngcrun's, and never edited)."""
     shutil.copytree(
-        source, target, copy_function=_link, ignore=lambda at, _: (without or set()) if Path(at) == source else set()
+        source, target, copy_function=link, ignore=lambda at, _: (without or set()) if Path(at) == source else set()
     )
 
 
-def _link(source: str, target: str) -> None:
+def link(source: str, target: str) -> None:
+    """The file under another name, or a copy of it where that cannot be; for files that nobody edits."""
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
