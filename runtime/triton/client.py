@@ -190,6 +190,8 @@ COMPLAINTS = (
     (r"holds NaN|holds an infinity", "input", "drop or fill these rows first"),
 )
 RETRIED = {"429", "502", "503", "504", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
+# gRPC's own words for a stream that ended under a write; they hide the status that came. Source: grpc/grpc#36066.
+LOST = ("INTERNAL", "Internal error from Core")
 REFUSED = {"401", "403", "UNAUTHENTICATED", "PERMISSION_DENIED"}
 BAD_REQUEST = {"400", "404", "INVALID_ARGUMENT", "NOT_FOUND"}
 
@@ -211,7 +213,7 @@ def explain(error: Exception, endpoint: Endpoint, model: str) -> NgcrunError | N
 
 
 def _complaint(status: str, text: str, where: str, model: str) -> NgcrunError:
-    if status in RETRIED or (status == "None" and "timed out" in text):
+    if status in RETRIED or (status, text) == LOST or (status == "None" and "timed out" in text):
         return TransportError(f"{where}: no answer ({text})")
     if status in REFUSED:
         return BadInput.of("url", where, f"refuses the request ({status})", f"put a valid key into {TOKEN}")

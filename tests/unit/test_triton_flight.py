@@ -144,5 +144,9 @@ def test_what_aiohttp_and_a_grpc_stream_say_is_explained():
     no = grpc.aio.Metadata()
     error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, no, no, "failed to connect")
     assert isinstance(explain(error, endpoint, "m"), TransportError)
+    error = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, no, no, "Internal error from Core")  # a broken connection
+    assert isinstance(explain(error, endpoint, "m"), TransportError)
+    error = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, no, no, "the model failed")
+    assert not isinstance(explain(error, endpoint, "m"), TransportError)
     error = grpc.aio.AioRpcError(grpc.StatusCode.UNAUTHENTICATED, no, no, "who are you")
     assert "refuses the request (UNAUTHENTICATED)" in str(explain(error, endpoint, "m"))
