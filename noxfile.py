@@ -138,7 +138,7 @@ def specs(session: nox.Session) -> None:
 def azureml(session: nox.Session) -> None:
     """`ngcrun azureml` with the real SDK, over TLS, against the stand-in for Azure in tests/fakes/azure."""
     _work(session, dev=True)
-    _pytest(session, "tests/azureml", "-n", "2", env=_triton(session) | _azureml(session))
+    _pytest(session, "tests/azureml", "-n", "3", env=_triton(session) | _azureml(session))
 
 
 @nox.session(default=False)
@@ -170,14 +170,15 @@ def e2e(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The README's generated blocks are up to date and every command in the docs works."""
     _work(session, dev=True)
-    _pytest(session, "tests/docs", env=_triton(session) | _tao(session))
+    _pytest(session, "tests/docs", "-n", "2", env=_triton(session) | _tao(session))
 
 
 @nox.session(default=False)
 def tao(session: nox.Session) -> None:
     """Tests on the real TAO: training on a CPU, the data services, the launcher (10 GB, the first time)."""
     _work(session, dev=True)
-    _pytest(session, "tests/tao", env=_tao(session, "cpu", "ds", "launcher") | _triton(session))
+    env = _tao(session, "cpu", "ds", "launcher") | _triton(session) | {"NGCRUN_SCHEMA_KEYS": "60"}
+    _pytest(session, "tests/tao", "tests/contract/test_tao_schema.py", env=env)
 
 
 @nox.session(default=False)
@@ -185,6 +186,16 @@ def triton(session: nox.Session) -> None:
     """Every broken repository of the corpus, shown to a real tritonserver: docs/triton-faults.md (3 minutes)."""
     _work(session, dev=True)
     _pytest(session, "tests/triton", env=_triton(session))
+
+
+@nox.session(default=False)
+def torch(session: nox.Session) -> None:
+    """PyTorch models through a real torch; where PyPI is the only index, its CUDA build comes, several GB."""
+    _work(session, dev=True)
+    folder = CACHE / "torch"
+    _environment(session, folder, ["-e", ".[torch]", "hypothesis>=6.155", "pytest>=9,<10"])
+    words = [_bin(folder), "-m", "pytest", "tests/torch", *session.posargs]
+    session.run(*words, env=_triton(session), external=True)
 
 
 @nox.session(default=False)

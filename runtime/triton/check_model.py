@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import struct
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def notes(folder: Path, version: int, config: Any, backend: str) -> list[str]:
         return [f"{path}: its code is run by a server and not read here"]
     if backend not in READERS and backend != "python":
         return [f"{path}: files of the {backend} backend are not read here"]
+    if backend == "pytorch":
+        return [f"{path}: of TorchScript only the archive is read here, its tensors by a server"]
     if backend == "tensorrt":
         return [f"{path}: of a plan only the header is read here, its tensors by a server with its GPU"]
     return []
@@ -194,4 +197,21 @@ def _plan(_folder: Path, path: Path, _config: Any, _backend: str) -> Iterator[Pr
         yield problem(path, "does not begin as a TensorRT plan does", todo)
 
 
-READERS = {"onnxruntime": _onnx, "fil": _forest, "tensorrt": _plan}
+def _torchscript(folder: Path, path: Path, config: Any, _backend: str) -> Iterator[Problem]:
+    """Source: pytorch_backend, README.md, "Naming conventions"; src/pt/model_instance_state.cc."""
+    from runtime.triton.kind_torch import is_torchscript
+
+    if path.name != MODEL_FILES["pytorch"]:
+        return  # another archive than TorchScript
+    if not zipfile.is_zipfile(path):
+        yield problem(path, "is no archive, which TorchScript is", AGAIN)
+    elif not is_torchscript(path):
+        todo = "save torch.jit.script(model), or package it through ONNX: triton_package with torch.json"
+        yield problem(path, "is a state dict and no TorchScript: it holds no code", todo)
+    for index, entry in enumerate(config.output):
+        if entry.name.rpartition("__")[2] != str(index):
+            wrong = f"names output {index} {entry.name!r}; the backend finds outputs by position"
+            yield problem(folder / FILE, wrong, f"name it OUTPUT__{index}")
+
+
+READERS = {"onnxruntime": _onnx, "fil": _forest, "tensorrt": _plan, "pytorch": _torchscript}

@@ -34,7 +34,7 @@ class Ports:
     model: Annotated[
         Path,
         Input(
-            "Folder with a model: ONNX, TensorRT, XGBoost, LightGBM, scikit-learn, Treelite, MLflow, a Python function"
+            "Folder with a model: ONNX, TensorRT, PyTorch, XGBoost, LightGBM, scikit-learn, Treelite, MLflow, function"
         ),
     ]
     file: Annotated[str | None, Param("Name of the model file, when the folder holds several")] = None
@@ -43,7 +43,7 @@ class Ports:
     backend: Annotated[
         str,
         Param(
-            "native: fil or onnxruntime; python: a model.py that runs ONNX; auto: by target",
+            "native: fil, pytorch or onnxruntime; python: a model.py that runs ONNX; auto: by target",
             choices=("auto", "native", "python"),
         ),
     ] = "auto"
@@ -109,8 +109,8 @@ def package(ports: Ports, metrics: Metrics) -> None:
     made = {"model": plan.name, "kind": model.kind, "backend": backend}
     card = engine_card.card_of(model)
     provenance.write(folder / str(plan.version), model.path, **made, corrections=list(corrections), **card)
-    # The file was just opened, and config.pbtxt is made from it; only an engine was not read so far.
-    check_repository(ports.repository, plan.name, models=model.engine is not None)
+    # The file was just opened, and config.pbtxt is made from it; only these two may not have been read so far.
+    check_repository(ports.repository, plan.name, models=model.kind in ("engine", "torchscript"))
     error = check_conversion(model, folder, plan, golden)
     about = {"model": plan.name, "version": plan.version, "kind": model.kind, "features": list(model.features)}
     write_golden(golden, ports.golden, about)
@@ -125,7 +125,7 @@ def package(ports: Ports, metrics: Metrics) -> None:
 
 def choose_backend(ports: Ports, model: Model) -> tuple[str, str]:
     """The Triton backend, and why: as asked, else by the target, else by what the server found here ships."""
-    native = model.backend or ("fil" if model.treelite is not None else "onnxruntime")
+    native = model.backend or model.native or ("fil" if model.treelite is not None else "onnxruntime")
     if ports.backend != "auto":
         return (native if ports.backend == "native" else "python"), f"backend={ports.backend}"
     if ports.target == "ngc":
@@ -254,6 +254,8 @@ def _parameters(ports: Ports, model: Model, backend: str) -> dict[str, str]:
         values["model_type"] = "treelite_checkpoint"  # Source: fil_backend docs/model_config.md
     if backend == "onnxruntime":
         values["intra_op_thread_count"] = str(ports.threads)  # Source: onnxruntime_backend README
+    if backend == "pytorch" and ports.threads:
+        values["INTRA_OP_THREAD_COUNT"] = str(ports.threads)  # Source: pytorch_backend README; of the whole server
     if backend == "python":
         # numpy: measured with the server of nvidia-pytriton 0.7.0; see python_backend/model.py.
         values |= {"numpy_below": "2"}

@@ -28,7 +28,8 @@ TEMPLATE = Path(__file__).parent / "python_backend" / "model.py"
 FUNCTION = TEMPLATE.with_name("function.py")
 
 # What each backend reads in the version folder. Source: Triton's model_repository.md; fil_backend docs/model_config.md.
-MODEL_FILES = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py", "tensorrt": "model.plan"}
+MODEL_FILES = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py", "tensorrt": "model.plan",
+               "pytorch": "model.pt"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _write_files(version: Path, model: Model, backend: str) -> None:
         shutil.copyfile(FUNCTION, version / MODEL_FILES["python"])
         shutil.copyfile(model.path, version / FUNCTION.name)
         return
-    if backend == "tensorrt":
+    if backend in ("tensorrt", "pytorch"):
         place(model.path, version / MODEL_FILES[backend])
         return
     if backend == "fil":
@@ -248,8 +249,8 @@ def check_conversion(model: Model, folder: Path, plan: Plan, golden: Golden) -> 
     """
     import numpy as np
 
-    # An ONNX file and a function are the same bytes; an engine answers on its own GPU alone.
-    if not golden.rows or model.kind in ("onnx", "function", "engine"):
+    # An ONNX file, TorchScript and a function are the same bytes; an engine answers on its own GPU alone.
+    if not golden.rows or model.kind in ("onnx", "function", "engine") or plan.backend == "pytorch":
         return 0.0
     answers = answer(
         folder / str(plan.version) / MODEL_FILES["fil" if plan.backend == "fil" else "onnxruntime"], golden

@@ -30,7 +30,7 @@ class Model:
     """A model that can be packaged.
 
     Attributes:
-        kind: a key of `KINDS`.
+        kind: a key of `KINDS`, or what its module says more closely.
         path: the file it was read from.
         signature: what it takes and gives.
         onnx: makes it an ONNX `ModelProto`; None where nothing writes one from it.
@@ -41,6 +41,7 @@ class Model:
         features: column names, in order; empty where nobody said.
         backend: the one backend that serves it; empty where there is a choice.
         engine: where a TensorRT engine was built.
+        native: the backend of an NGC container that takes the file; empty for onnxruntime, or fil where it can.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Model:
     features: tuple[str, ...] = ()
     backend: str = ""
     engine: Built | None = None
+    native: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ KINDS = {
     "xgboost": Kind((".ubj", ".json"), "runtime.triton.kind_xgboost"),
     "engine": Kind((".engine", ".plan"), "runtime.triton.kind_engine"),
     "forest": Kind((".tl", ".lgb", ".txt"), "runtime.triton.kind_forest"),
+    "torch": Kind((".pt", ".pth", ".ts"), "runtime.triton.kind_torch"),
     "function": Kind((".py",), "runtime.triton.kind_function"),
     "sklearn": Kind((".skops", ".pkl", ".joblib"), "runtime.triton.kind_sklearn"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.azureml.support import ROOT, SCHEMAS, Checkout, azure_python
+from tests.fakes.azure import Azure
 
 WORKSPACE = "workspace:ml-dev-ws"
 JOB = "component_specs/pipelines/job.yaml"
@@ -44,15 +46,33 @@ CLUSTER = f"""\
 """
 
 
-@pytest.fixture
-def ready(checkout: Checkout) -> Checkout:
-    """A workspace with the environment and the cluster, and a pipeline to send."""
+def fill(checkout: Checkout) -> Checkout:
     checkout.write(JOB, PIPELINE)
     checkout.write("data/a.txt", "1\n")
     checkout.write("component_specs/compute/small-cluster.yaml", CLUSTER)
-    assert checkout.ngcrun("publish", "--to", WORKSPACE, "small").returncode == 0
-    assert checkout.ngcrun("compute", "create", "small-cluster").returncode == 0
     return checkout
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Azure holds once the environment and the cluster are published; made once, for each test to begin with."""
+    folder = tmp_path_factory.mktemp("published")
+    with Azure(folder) as azure:
+        checkout = fill(Checkout(folder / "checkout", azure))
+        before = checkout.files()
+        assert checkout.ngcrun("publish", "--to", WORKSPACE, "small").returncode == 0
+        assert checkout.ngcrun("compute", "create", "small-cluster").returncode == 0
+        assert checkout.files() == before  # nothing but Azure remembers it
+        kept = ("assets", "blobs", "operations", "computes", "created")
+        return {name: getattr(azure.state, name) for name in kept}
+
+
+@pytest.fixture
+def ready(checkout: Checkout, published: dict[str, Any]) -> Checkout:
+    """A workspace with the environment and the cluster, and a pipeline to send."""
+    for name, value in copy.deepcopy(published).items():
+        setattr(checkout.azure.state, name, value)
+    return fill(checkout)
 
 
 def jobs(checkout: Checkout) -> list[str]:
