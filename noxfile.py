@@ -163,7 +163,7 @@ def azure(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Whole pipelines on real parts."""
     _work(session, dev=True)
-    _pytest(session, "tests/e2e", "-n", "2", env=_triton(session) | _tao(session))
+    _pytest(session, "tests/e2e", "-n", "2", "--dist", "loadgroup", env=_triton(session) | _tao(session))
 
 
 @nox.session
