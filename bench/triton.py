@@ -1,10 +1,11 @@
 """A model through the real tritonserver: against the model in process, tuned against untuned, our client and others.
 
-Usage: python bench/triton.py [--rounds 3] [--parts serve,client,tune,pack] [--seconds 60]
+Usage: python bench/triton.py [--rounds 3] [--parts serve,client,load,tune,pack] [--seconds 60]
 The server is the one that triton_verify uses; where it lacks onnxruntime's backend the python backend runs the ONNX.
 serve: rows a second and p99 at batch 1 and 1,024 with 1, 4 and 16 requests at once, beside onnxruntime in this process.
-client: triton_infer's client, a plain tritonclient loop, and perf_analyzer where it is on PATH, on the same server.
-tune: triton_tune's default search on the taxi model and on a convolution over images, untuned and tuned in turn.
+client: triton_infer's client and a plain tritonclient loop on the same server.
+load: our load generator and perf_analyzer, where it is on PATH (bench/perf_analyzer.py), on the same server.
+tune: triton_tune's default search on the taxi model and on a ResNet-18, untuned and tuned in turn.
 pack: triton_package of a 1 GB model beside cp and sha256sum of the same file.
 Rounds go A B A B; medians.
 """
@@ -12,9 +13,7 @@ Rounds go A B A B; medians.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import perf_analyzer  # beside this file
 
 ROOT = Path(__file__).parents[1]
 TAXI = ROOT / "tests" / "data" / "taxi"
@@ -52,29 +52,11 @@ def taxi(folder: Path) -> Path:
 
 
 def image(folder: Path) -> Path:
-    """Three convolutions with fixed random weights over 3 x 96 x 96 pixels, and ten scores."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    """ResNet-18 with random weights, which costs what a trained one does."""
+    import resnet
 
-    random = np.random.default_rng(0)
-    shapes = {"a": (16, 3, 3, 3), "b": (32, 16, 3, 3), "c": (64, 32, 3, 3), "d": (64, 10)}
-    weights = [numpy_helper.from_array((random.normal(size=s) * 0.1).astype(np.float32), n) for n, s in shapes.items()]
-    nodes, last = [], "x"
-    for name in "abc":
-        nodes.append(helper.make_node("Conv", [last, name], [f"{name}1"], strides=[2, 2], pads=[1, 1, 1, 1]))
-        nodes.append(helper.make_node("Relu", [f"{name}1"], [f"{name}2"]))
-        last = f"{name}2"
-    nodes.append(helper.make_node("GlobalAveragePool", [last], ["p"]))
-    nodes.append(helper.make_node("Flatten", ["p"], ["f"]))
-    nodes.append(helper.make_node("MatMul", ["f", "d"], ["scores"]))
-    graph = helper.make_graph(
-        nodes, "image",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3, 96, 96])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["rows", 10])], weights,
-    )  # fmt: skip
     (folder / "image").mkdir()
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, folder / "image" / "model.onnx")
+    resnet.write(folder / "image" / "model.onnx")
     return package(folder, folder / "image", "image")
 
 
@@ -137,7 +119,7 @@ def serve(folder: Path, rounds: int) -> None:
 
 
 def client(folder: Path, rounds: int) -> None:
-    """Rows of a table through one server, by our step's client, by the loop that people write, by perf_analyzer."""
+    """Rows of a table through one server, by our step's client, by the loop that people write."""
     import polars as pl
     from tritonclient.grpc import InferenceServerClient, InferInput
 
@@ -175,7 +157,6 @@ def client(folder: Path, rounds: int) -> None:
             print(
                 f"| {name} | {table.height / statistics.median(times):,.0f} rows/s | {statistics.median(times):.2f} s |"
             )
-        print(f"| perf_analyzer, batch 1024, 4 at once | {_perf_analyzer(running.grpc, made)} | |", flush=True)
 
 
 def _timed(act: Callable[[], Any]) -> Callable[[], float]:
@@ -185,21 +166,6 @@ def _timed(act: Callable[[], Any]) -> Callable[[], float]:
         return time.perf_counter() - began
 
     return timed
-
-
-def _perf_analyzer(address: str, made: Path) -> str:
-    if shutil.which("perf_analyzer") is None:
-        return "not run: it is not on PATH"
-    from runtime.triton.repository import read_golden
-
-    golden = read_golden(made / "golden").inputs["input__0"]
-    data = made / "perf.json"
-    data.write_text(json.dumps({"data": [{"input__0": row.tolist()} for row in golden]}))
-    argv = ["perf_analyzer", "-m", "taxi", "-u", address, "-i", "grpc", "-b", "1024", "--concurrency-range", "4"]
-    argv += ["--input-data", str(data), "--measurement-mode", "count_windows"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    rate = re.search(r"throughput: ([\d.]+) infer/sec", done.stdout)
-    return f"{float(rate[1]):,.0f} rows/s" if rate else f"failed with {done.returncode}"
 
 
 def tune(folder: Path, seconds: float) -> None:
@@ -248,7 +214,7 @@ def pack(folder: Path, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--parts", default="serve,client,tune,pack")
+    parser.add_argument("--parts", default="serve,client,load,tune,pack")
     parser.add_argument("--seconds", type=float, default=150)
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT))
@@ -262,7 +228,8 @@ def main() -> None:
                 image(folder)
                 tune(folder, given.seconds)
             else:
-                {"serve": serve, "client": client, "pack": pack}[part](folder, given.rounds)
+                acts = {"serve": serve, "client": client, "load": perf_analyzer.side_by_side, "pack": pack}
+                acts[part](folder, given.rounds)
 
 
 if __name__ == "__main__":
