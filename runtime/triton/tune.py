@@ -51,6 +51,12 @@ class Ports:
     rows: Annotated[int, Param("Rows of one request", minimum=1)] = 1
     seconds: Annotated[float, Param("Seconds for the search, at most", minimum=5, maximum=86400)] = 150.0
     point_s: Annotated[float, Param("Seconds for one point of a curve, at most", minimum=0.5, maximum=60)] = 1.0
+    load: Annotated[
+        str,
+        Param(
+            "What sends the requests; auto: perf_analyzer where it is on PATH", choices=("auto", "own", "perf_analyzer")
+        ),
+    ] = "auto"
     journal: Annotated[Path | None, Param("File that keeps the trials, so that a search that was stopped goes on")] = (
         None
     )
@@ -75,13 +81,13 @@ def tune(ports: Ports, metrics: Metrics) -> None:
     from runtime.triton.tune_search import GAIN
 
     served = check_repository(ports.repository, ports.model_name)
-    golden, server = _golden(ports, served), _server(ports, served)
+    golden, server, load = _golden(ports, served), _server(ports, served), _load(ports)
     trials: list[Trial] = []
     with (
         tempfile.TemporaryDirectory(prefix="ngcrun-tune-") as work,
         serving(server, Path(work), [], timeout_s=ports.start_timeout_s) as running,
     ):
-        bench = Bench(ports, served, golden, running, Path(work))
+        bench = Bench(ports, served, golden, running, Path(work), load)
         base = bench.search(trials, metrics)
         finalists = [base, *sorted((t for t in trials if t is not base), key=lambda t: -t.rows_per_s)[:FINALISTS]]
         compared = bench.compare([trial for trial in finalists if trial.rows_per_s or trial is base])
@@ -93,6 +99,7 @@ def tune(ports: Ports, metrics: Metrics) -> None:
     tune_report.write(ports.report, result)
     print(tune_report.headline(result))
     metrics.tags({"chosen": chosen.settings.text(), "server": str(server.binary), "backend": served.config.backend})
+    metrics.tags({"load": load})
     metrics.log({"rows_per_s_before": before, "rows_per_s_tuned": after, "trials": len(trials)})
     if before:
         metrics.log({"speedup": after / before})
@@ -127,10 +134,24 @@ def _server(ports: Ports, served: Served) -> Server:
     return server
 
 
+def _load(ports: Ports) -> str:
+    from runtime.triton import perf_analyzer
+
+    if ports.load == "perf_analyzer" and not perf_analyzer.there():
+        raise BadInput.of("load", ports.load, "is not on PATH", "run it in NGC's Triton SDK image, or say load=own")
+    if ports.load == "own" or not perf_analyzer.there():
+        return "own"
+    print("the requests are perf_analyzer's")
+    return "perf_analyzer"
+
+
 class Bench:
     """A running server, and copies of one model on it, each with settings of its own."""
 
-    def __init__(self, ports: Ports, served: Served, golden: Golden, running: Running, work: Path) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what a measurement needs
+        self, ports: Ports, served: Served, golden: Golden, running: Running, work: Path, load: str
+    ) -> None:
+        from runtime.triton import perf_analyzer
         from runtime.triton.client import typed
         from runtime.triton.load import sendable
 
@@ -138,13 +159,17 @@ class Bench:
         self.text = (served.folder / "config.pbtxt").read_text(encoding="utf-8")
         self.requests = sendable(golden.inputs, ports.rows, served.signature.batched)
         self.types, self.count = typed(served.signature.inputs), 0
+        self.data = work / ".perf" / "rows.json" if load == "perf_analyzer" else None
+        if self.data:
+            self.data.parent.mkdir()
+            perf_analyzer.write_data(self.data, golden.inputs, batched=served.signature.batched)
 
     def search(self, trials: list[Trial], metrics: Metrics) -> Trial:
         """Fills `trials`, in order; returns that of the config as it is."""
         from runtime.triton import tune_search
 
         start = tune_search.settings_of(self.served.config)
-        facts = (self.ports.latency_ms, self.ports.rows, os.cpu_count(), _gpus())
+        facts = (self.ports.latency_ms, self.ports.rows, os.cpu_count(), _gpus(), bool(self.data))
         key = tune_search.identity(self.served.folder, *facts)
         journal = tune_search.Journal(self.ports.journal, key) if self.ports.journal else None
 
@@ -171,9 +196,12 @@ class Bench:
 
     def point(self, name: str, level: float, most_s: float) -> Measured:
         """One measurement of a model that is loaded."""
+        from runtime.triton import perf_analyzer
         from runtime.triton.load_generator import Load, measure
 
         rows = self.ports.rows if self.served.signature.batched else 1
+        if self.data:
+            return perf_analyzer.measure(self.running.grpc, name, self.data, int(level), rows=rows, most_s=most_s)
         return measure(self.running.grpc, name, self.requests, self.types, Load(level), rows=rows, most_s=most_s)
 
     def compare(self, finalists: Sequence[Trial]) -> dict[Trial, float]:
