@@ -74,7 +74,7 @@ def ensemble(ports: Ports, metrics: Metrics) -> None:
 
 
 def _checked(doc: Any, configs: Mapping[str, Any]) -> tuple[Any, list[Ready]]:
-    """The ensemble's config and the steps that are made for it; raises `BadInput` with all that is wrong in the file."""
+    """The ensemble's config and the steps made for it; raises `BadInput` with all that is wrong in the file."""
     from runtime.triton.ready_steps import made
 
     problems = list(_head(doc, configs))
@@ -122,7 +122,7 @@ def _head(doc: Any, configs: Mapping[str, Any]) -> Iterator[Problem]:
         yield doc.problem(("steps",), steps, "is no list of steps", "write a `- model: NAME` for each")
 
 
-def _tensors(doc: Any, number: int, step: Mapping[str, Any], name: str, config: Any) -> Iterator[Problem]:  # noqa: PLR0917
+def _tensors(doc: Any, number: int, step: Mapping[str, Any], name: str, config: Any) -> Iterator[Problem]:
     for key, entries in (("input", config.input), ("output", config.output)):
         known = [entry.name for entry in entries]
         for tensor in step.get(key) or {}:

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
+from runtime.rapids.schemas import CANONICAL
 from runtime.triton import model_config, step_features
 from runtime.triton.check_files import newest
 from runtime.triton.model_config import Signature
 from runtime.triton.ready_steps import Ready
 from runtime.triton.repository import (
-    FUNCTION, GOLDEN_ROWS, MODEL_FILES, Golden, answer, concatenated, in_batches, made_up_golden,
+    FUNCTION,
+    GOLDEN_ROWS,
+    MODEL_FILES,
+    Golden,
+    answer,
+    concatenated,
+    in_batches,
+    made_up_golden,
 )  # fmt: skip
 from runtime.triton.step_pictures import IMAGE
 
@@ -155,9 +163,9 @@ def made_up_trips(names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
     random = np.random.default_rng(0)
     start = np.datetime64("2016-06-01T00:00:00", "us").astype(np.int64) + random.integers(0, 30 * 86400, TRIPS) * 10**6
-    found = {}
+    found = dict[str, "NDArray[Any]"]()
     for name in names:
-        kind = step_features.CANONICAL[name]
+        kind = CANONICAL[name]
         if kind == "time":
             later = 0 if name == "pickup_at" else random.integers(60, 3600, TRIPS) * 10**6
             found[name] = (start + later)[:, None]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from runtime.component import Param, ports_of
 from runtime.convert import convert
 from runtime.errors import BadInput, Problem, nearest
+from runtime.rapids.schemas import CANONICAL
 from runtime.triton import model_config, step_answers, step_features, step_pictures
 from runtime.triton.infer_images import Ports
 from runtime.triton.model_config import Signature, Tensor
@@ -173,7 +174,7 @@ def features(wish: Wish) -> Ready:
         raise BadInput(unknown)
     rows = () if signature.batched else tensor.dims[:1]
     columns = step_features.columns_of(names)
-    inputs = tuple(Tensor(n, step_features.TYPE_OF[step_features.CANONICAL[n]], (*rows, 1)) for n in columns)
+    inputs = tuple(Tensor(n, step_features.TYPE_OF[CANONICAL[n]], (*rows, 1)) for n in columns)
     settings = {"features": names, "tensor": tensor.name}
     made = Signature(inputs, (tensor,), signature.batched)
     return _ready(wish, "step_features", settings, made, ("numpy", "polars"))
@@ -230,9 +231,7 @@ def _answers(wish: Wish, plan: Plan, inputs: tuple[Tensor, ...], outputs: tuple[
     return _ready(wish, "step_answers", settings, Signature(inputs, outputs, _batched(wish)), ("numpy",))
 
 
-def _ready(
-    wish: Wish, module: str, settings: Mapping[str, Any], signature: Signature, needs: tuple[str, ...]
-) -> Ready:
+def _ready(wish: Wish, module: str, settings: Mapping[str, Any], signature: Signature, needs: tuple[str, ...]) -> Ready:
     return Ready(
         wish.name, wish.make, wish.config.name, f"runtime.triton.{module}", settings, signature,
         wish.config.max_batch_size, needs, wish.said.get("instances", 1),

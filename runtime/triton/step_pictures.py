@@ -24,7 +24,7 @@ FIT_NUMBERS = 8  # width and height of the image and of the network's input, the
 def open_step(settings: Mapping[str, Any]) -> Callable[[Arrays], dict[str, NDArray[Any]]]:
     """The function of a step. Settings: `preparation` (its fields), `stacked` (images have a batch dimension), `fit`.
 
-    It takes `image`, files as bytes, and gives the network's input, and with `fit` also how each image lies in it, FP64.
+    It takes `image`, files as bytes, and gives the network's input, and with `fit` also how each image lies in it.
     A file that is no image is a `ValueError`, as are images of several sizes for a network that takes each at its own.
     """
     how = preparation_of(settings["preparation"])
