@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,8 @@ from runtime.rapids.schemas import CANONICAL
 from runtime.triton import model_config, step_features
 from runtime.triton.check_files import newest
 from runtime.triton.model_config import Signature
-from runtime.triton.ready_steps import Ready
+from runtime.triton.ready_files import SETTINGS
+from runtime.triton.ready_steps import MODULES, Ready
 from runtime.triton.repository import (
     FUNCTION,
     GOLDEN_ROWS,
@@ -42,7 +45,7 @@ def of(served: Served, steps: Sequence[Ready], samples: Path | None, *, trusted:
     """The golden rows, and where they are from; none, and why, where the steps cannot be run in this process."""
     none = Golden({}, {}, "synthetic")
     ready = {step.name: step.function() for step in steps}
-    inputs, source = _inputs(served.signature, steps, samples)
+    inputs, source = _inputs(served, steps, samples)
     if any(step.settings.get("max_boxes") == 0 for step in steps if step.make == "boxes"):
         return none, "with max_boxes=0 the length of an answer depends on the other images of its request"
     functions = {}
@@ -87,6 +90,8 @@ def _function(member: Served, *, trusted: bool) -> Function | None:
     version = newest(member.folder)
     if version is None or member.members:
         return None
+    if (version / SETTINGS).is_file():
+        return _made_before(json.loads((version / SETTINGS).read_text(encoding="utf-8")))
     if (version / FUNCTION.name).is_file():
         from runtime.triton.kind_function import open_file
 
@@ -98,25 +103,40 @@ def _function(member: Served, *, trusted: bool) -> Function | None:
     return None
 
 
-def _inputs(signature: Signature, steps: Sequence[Ready], samples: Path | None) -> tuple[Arrays, str]:
-    """Inputs of the ensemble, and `sample` or `synthetic`."""
-    import numpy as np
+def _made_before(document: Mapping[str, Any]) -> Function | None:
+    """A ready-made step that an earlier ensemble left in the repository: by our own code, never by the one there."""
+    if document.get("module") not in MODULES:
+        return None
+    function: Function = importlib.import_module(document["module"]).open_step(document["settings"])
+    return function
 
-    names = {t.name for t in signature.inputs}
+
+def _inputs(served: Served, steps: Sequence[Ready], samples: Path | None) -> tuple[Arrays, str]:
+    """Inputs of the ensemble, and `sample` or `synthetic`."""
+    names = {t.name for t in served.signature.inputs}
     source = "synthetic" if samples is None else "sample"
-    makes = {step.make: step for step in steps}
-    if "pictures" in makes and names == {IMAGE}:
-        files = made_up_pictures() if samples is None else _picture_files(samples)
-        rows = np.array(files, dtype=object)
-        if not signature.batched:
-            rows = rows[: max(1, signature.inputs[0].dims[0])]
-        return {IMAGE: rows[:, None] if signature.batched else rows}, source
-    if "features" in makes and names == {t.name for t in makes["features"].signature.inputs}:
-        return (made_up_trips(sorted(names)) if samples is None else _trips(samples, sorted(names))), source
+    called = {step.model_name: dict(step.input_map) for step in served.config.ensemble_scheduling.step}
+    for step in steps:
+        renamed = called[step.name]  # a tensor of the step to its name in the ensemble
+        if set(renamed.values()) != names or step.make not in ("pictures", "features"):
+            continue
+        if step.make == "features":
+            found = made_up_trips(sorted(renamed)) if samples is None else _trips(samples, sorted(renamed))
+        else:
+            found = {IMAGE: _pictures(step, samples)}
+        return {renamed[name]: array for name, array in found.items()}, source
     if samples is not None:
         listed = ", ".join(sorted(names))
         raise BadInput.of("samples", samples, f"are images or trips, the ensemble takes {listed}", "leave it out")
-    return made_up_golden(signature).inputs, source
+    return made_up_golden(served.signature).inputs, source
+
+
+def _pictures(step: Ready, samples: Path | None) -> NDArray[Any]:
+    """Files as bytes, (N, 1); for a model without batches as many as it takes at a time."""
+    import numpy as np
+
+    rows = np.array(made_up_pictures() if samples is None else _picture_files(samples), dtype=object)
+    return rows[:, None] if step.signature.batched else rows[: max(1, step.signature.inputs[0].dims[0])]
 
 
 def _picture_files(folder: Path) -> list[bytes]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Function = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 
 KEYS = ("make", "for", "input", "output")  # of every step that is made
+MODULES = tuple(f"runtime.triton.step_{name}" for name in ("pictures", "answers", "features"))
 LOOKS = ("task", "resize", "pixels", "channels", "layout", "mean", "scale")
 
 

@@ -311,6 +311,24 @@ def test_two_steps_of_a_kind_get_names_of_their_own(models, tmp_path):
     assert {e.name: list(e.dims) for e in config.output} == {"classes": [3], "scores": [3], "best": [1], "score": [1]}
 
 
+def test_golden_rows_follow_the_names_of_the_ensemble_and_steps_that_were_made_before(models, tmp_path):
+    steps = (
+        "- {make: pictures, for: colours, input: {image: photo}}\n- model: colours\n- {make: classes, for: colours}\n"
+    )
+    assert run(models, tmp_path, steps) == 0
+    first = read_golden(tmp_path / "golden")
+    assert (list(first.inputs), first.rows) == (["photo"], 4)
+    (tmp_path / "again").mkdir()
+    repository = tmp_path / "repository"
+    (tmp_path / "again" / "e.yaml").write_text(
+        "name: other\nsteps:\n- {make: pictures, for: colours, task: classification}\n- model: colours\n- model: eye_classes\n"
+    )
+    ports = [f"{name}={tmp_path / 'again' / name}" for name in ("repository", "golden")]
+    assert main(ensemble, [f"models={repository}", f"config={tmp_path / 'again' / 'e.yaml'}", *ports]) == 0
+    second = read_golden(tmp_path / "again" / "golden")
+    assert second.outputs["scores"].tolist() == first.outputs["scores"].tolist()
+
+
 def test_a_python_without_what_a_step_needs_is_told_at_the_load(models, tmp_path):
     assert run(models, tmp_path, "- {make: pictures, for: reds}\n- model: reds\n") == 0
     version = tmp_path / "repository/eye_pictures/1"
