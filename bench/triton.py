@@ -1,10 +1,11 @@
 """A model through the real tritonserver: against the model in process, tuned against untuned, our client and others.
 
-Usage: python bench/triton.py [--rounds 3] [--parts serve,client,load,tune,pack] [--seconds 60]
+Usage: python bench/triton.py [--rounds 3] [--parts serve,client,load,steps,tune,pack] [--seconds 60]
 The server is the one that triton_verify uses; where it lacks onnxruntime's backend the python backend runs the ONNX.
 serve: rows a second and p99 at batch 1 and 1,024 with 1, 4 and 16 requests at once, beside onnxruntime in this process.
 client: triton_infer's client and a plain tritonclient loop on the same server.
 load: our load generator and perf_analyzer, where it is on PATH (bench/perf_analyzer.py), on the same server.
+steps: the taxi model alone and as an ensemble that makes its features from raw columns first, one request at a time.
 tune: triton_tune's default search on the taxi model and on a ResNet-18, untuned and tuned in turn.
 pack: triton_package of a 1 GB model beside cp and sha256sum of the same file.
 Rounds go A B A B; medians.
@@ -168,6 +169,35 @@ def _timed(act: Callable[[], Any]) -> Callable[[], float]:
     return timed
 
 
+def steps(folder: Path, rounds: int) -> None:
+    """What the step `features` costs a request."""
+    from runtime.triton.load import sendable
+    from runtime.triton.load_generator import Load, measure
+    from runtime.triton.repository import read_golden
+    from runtime.triton.serve import serving
+    from runtime.triton.serve_env import find_server
+
+    made, out = folder / "taxi-package", folder
+    (out / "e.yaml").write_text("name: whole\nsteps:\n- {make: features, for: taxi}\n- model: taxi\n")
+    words = [f"models={made}/repo", f"config={out}/e.yaml", f"samples={folder}/prepared"]
+    step("triton.ensemble", *words, f"repository={out}/whole", f"golden={out}/golden")
+    inputs = {"taxi": read_golden(made / "golden").inputs, "whole": read_golden(out / "golden").inputs}
+    kinds = {"float32": "FP32", "float64": "FP64", "int64": "INT64"}
+    print("| rows a request | model alone, p50 ms | p99 ms | with its features, p50 ms | p99 ms |")
+    print("|---|---|---|---|---|")
+    with serving(find_server(), out / "whole", ["taxi", "whole"]) as running:
+        for batch in (1, 1024):
+
+            def asked(name: str, batch: int = batch) -> Callable[[], Any]:
+                types = {key: kinds[str(array.dtype)] for key, array in inputs[name].items()}
+                requests = sendable(inputs[name], batch, batched=True)
+                return lambda: measure(running.grpc, name, requests, types, Load(1), rows=batch, most_s=2.0)
+
+            found = in_turn(rounds, {name: asked(name) for name in inputs})
+            cells = [statistics.median(getattr(m, k) for m in found[n]) for n in inputs for k in ("p50_ms", "p99_ms")]
+            print(f"| {batch} | {' | '.join(f'{cell:.2f}' for cell in cells)} |", flush=True)
+
+
 def tune(folder: Path, seconds: float) -> None:
     """What a search brings."""
     for name in ("taxi", "image"):
@@ -214,7 +244,7 @@ def pack(folder: Path, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--parts", default="serve,client,load,tune,pack")
+    parser.add_argument("--parts", default="serve,client,load,steps,tune,pack")
     parser.add_argument("--seconds", type=float, default=150)
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT))
@@ -228,7 +258,8 @@ def main() -> None:
                 image(folder)
                 tune(folder, given.seconds)
             else:
-                acts = {"serve": serve, "client": client, "load": perf_analyzer.side_by_side, "pack": pack}
+                acts = {"serve": serve, "client": client, "steps": steps, "pack": pack}
+                acts["load"] = perf_analyzer.side_by_side
                 acts[part](folder, given.rounds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from runtime.triton.model_config import TYPES, Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+FORMATS = ("JPEG", "PNG", "BMP")  # those of runtime/data/pictures.SUFFIXES; Pillow knows 40 more, each a risk
 RESIZES = ("stretch", "letterbox", "corner")
 CHANNELS = ("rgb", "bgr", "gray")
 LAYOUTS = ("nchw", "nhwc")
@@ -102,8 +104,8 @@ def _numbers(port: str, text: str | None, preset: tuple[float, ...], count: int)
     return found if len(found) == count else found * count
 
 
-def read(path: Path) -> Any:
-    """The picture in a file, turned as its camera says.
+def read(source: Path | bytes) -> Any:
+    """The picture in a file, or in the bytes of one, turned as its camera says.
 
     Raises:
         ValueError: with what is wrong with the file.
@@ -111,11 +113,12 @@ def read(path: Path) -> Any:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             turned = ImageOps.exif_transpose(image)
             return turned.convert("RGB")
     except UnidentifiedImageError as error:
-        raise ValueError("is no image" if path.stat().st_size else "is empty") from error
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        raise ValueError("is no image" if size else "is empty") from error
     except (SyntaxError, ValueError, OSError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise ValueError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error

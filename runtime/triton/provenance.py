@@ -17,7 +17,7 @@ from runtime import __version__
 FILE = "provenance.json"
 PACKAGES = (
     "onnx", "onnxruntime", "onnxmltools", "skl2onnx", "treelite", "xgboost", "xgboost-cpu", "scikit-learn", "torch",
-    "tensorrt",
+    "tensorrt", "numpy", "pillow", "polars",
 )  # fmt: skip
 # What NGC images say of themselves. Source: the ENV lines of nvcr.io/nvidia/tritonserver and /pytorch.
 CONTAINER = ("NVIDIA_TRITON_SERVER_VERSION", "NVIDIA_PRODUCT_NAME", "NVIDIA_BUILD_ID", "CUDA_VERSION", "TRT_VERSION")

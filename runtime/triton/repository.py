@@ -200,7 +200,7 @@ def _made_up(tensor: Tensor, batched: bool, seed: int) -> NDArray[Any]:
 
 
 def write_golden(golden: Golden, folder: Path, about: Mapping[str, object]) -> None:
-    """Write `golden.json` and one `.npy` a tensor below `inputs/` and `outputs/`; text as fixed-width unicode."""
+    """Write `golden.json` and one `.npy` a tensor below `inputs/` and `outputs/`; text and bytes of fixed width."""
     import numpy as np
 
     tensors: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
@@ -208,10 +208,21 @@ def write_golden(golden: Golden, folder: Path, about: Mapping[str, object]) -> N
         (folder / part).mkdir()
         for index, (name, array) in enumerate(arrays.items()):
             file = f"{part}/{index}.npy"  # the tensor's name may hold a slash
-            np.save(folder / file, array.astype(str) if array.dtype.kind == "O" else array, allow_pickle=False)
+            np.save(folder / file, _plain(array), allow_pickle=False)
             tensors[part][name] = file
     document = {**about, "source": golden.source, "rows": golden.rows, **tensors}
     (folder / GOLDEN).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Objects as text, or as bytes with one more at the end, since numpy drops zeros there."""
+    if array.dtype.kind != "O":
+        return array
+    if not all(isinstance(item, bytes) for item in array.ravel()):
+        return array.astype(str)
+    import numpy as np
+
+    return np.array([item + b"." for item in array.ravel()], dtype=bytes).reshape(array.shape)
 
 
 def read_golden(folder: Path) -> Golden:
@@ -224,6 +235,8 @@ def read_golden(folder: Path) -> Golden:
 
     def load(file: str) -> NDArray[Any]:
         array: NDArray[Any] = np.load(folder / file, allow_pickle=False)
+        if array.dtype.kind == "S":
+            return np.array([item[:-1] for item in array.ravel()], dtype=object).reshape(array.shape)
         return array.astype(object) if array.dtype.kind == "U" else array
 
     try:

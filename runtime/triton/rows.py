@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.errors import BadInput, Problem, nearest
 from runtime.triton import model_config
 from runtime.triton.model_config import TYPES, Signature, Tensor
+from runtime.triton.step_features import NO_TIME
 
 if TYPE_CHECKING:
     import polars as pl
@@ -144,16 +145,24 @@ def _fits(kind: pl.DataType, tensor: Tensor) -> bool:
         return kind == pl.String
     if tensor.dtype == "BOOL":
         return kind == pl.Boolean
+    if isinstance(kind, pl.Datetime):
+        return tensor.dtype == "INT64"
     return kind.is_numeric() and (tensor.dtype.startswith("FP") or kind.is_integer())
 
 
 def requests(frame: pl.DataFrame, plan: Layout, path: Path) -> dict[str, NDArray[Any]]:
-    """One request: (rows, columns) for each input; a missing number is NaN where the type has one."""
-    import numpy as np
+    """One request: (rows, columns) for each input; a missing number is NaN where the type has one.
 
+    A time is microseconds since 1970 as its clock showed it, a missing one as numpy's NaT is (step_features.py).
+    """
+    import numpy as np
+    import polars as pl
+    import polars.selectors as cs
+
+    times = cs.datetime().dt.replace_time_zone(None).cast(pl.Datetime("us")).cast(pl.Int64).fill_null(NO_TIME)
     feed = {}
     for tensor in plan.signature.inputs:
-        part = frame.select(plan.columns[tensor.name])
+        part = frame.select(plan.columns[tensor.name]).with_columns(times)
         if not tensor.dtype.startswith("FP") and any(part.null_count().row(0)):
             names = ", ".join(plan.columns[tensor.name])
             raise BadInput.of(

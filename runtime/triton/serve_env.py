@@ -21,7 +21,8 @@ from runtime.cache import cache_folder, complete, is_complete, locked
 from runtime.errors import BadInput, NgcrunError
 
 # Tested together; numpy 2 gives silently wrong results in this server. Source: measured, docs/triton.md.
-PINS = ("numpy==1.26.4", "onnxruntime==1.32.*")
+# Pillow and polars are for the ready-made steps of an ensemble, which run the clients' and rapids_transform's own code.
+PINS = ("numpy==1.26.4", "onnxruntime==1.32.*", "pillow==13.0.*", "polars==1.44.2")
 SERVER_PIN = "nvidia-pytriton==0.7.0"  # carries tritonserver 2.51.0; its own dependencies are not needed to serve
 PYTHONS = ((3, 11), (3, 12))  # numpy<2 has no wheels for 3.13, and the wheel has stubs up to it
 COMMAND = "python -m runtime.triton.serve_env"
@@ -202,7 +203,7 @@ def cli() -> int:
     try:
         if not is_complete(folder, [SERVER_PIN, *PINS]):
             _require_machine()
-            print(f"making the serving environment in {folder} (a download of about 90 MB)", flush=True)
+            print(f"making the serving environment in {folder} (a download of about 150 MB)", flush=True)
         made = make(folder)
         if made:
             find_server({**os.environ, "PATH": ""})

@@ -162,8 +162,9 @@ def _how(ports: Ports, served: Served) -> tuple[Server | None, str, str]:
             f"{why}: it has {', '.join(there)}",
             "verify in an NGC container, or use live=auto",
         )
-    if served.backend == "onnxruntime":
-        return server, "twin", f"{why}: the same model.onnx answered through the python backend"
+    if lacking == ["onnxruntime"]:
+        whose = "of each step that needs it " if served.members else ""
+        return server, "twin", f"{why}: the same model.onnx {whose}answered through the python backend"
     return None, "not run", why
 
 

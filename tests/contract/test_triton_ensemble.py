@@ -61,7 +61,10 @@ def repository(tmp_path_factory) -> Path:
 def run(repository, tmp_path, text):
     path = tmp_path / "ensemble.yaml"
     path.write_text(text)
-    return main(ensemble, [f"models={repository}", f"config={path}", f"repository={tmp_path / 'out'}"])
+    return main(
+        ensemble,
+        [f"models={repository}", f"config={path}", f"repository={tmp_path / 'out'}", f"golden={tmp_path / 'golden'}"],
+    )
 
 
 def test_three_models_answer_as_one_over_both_protocols(repository, tmp_path, capsys):

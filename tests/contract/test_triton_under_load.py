@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -108,6 +109,7 @@ def test_requests_that_a_reload_loses_are_counted(tmp_path):
         def gone_for_a_moment() -> None:
             client = InferenceServerClient(running.http)
             client.unload_model("model")
+            time.sleep(0.5)  # on a busy machine nobody may have asked in a shorter moment
             client.load_model("model")
             client.close()
 
