@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from runtime.errors import BadInput, Problem, nearest
 from runtime.local.document import Document, load
 from runtime.rapids import expressions
+from runtime.rapids.schemas import ROW_ID
 
 if TYPE_CHECKING:
     import polars as pl
 
-ROW_ID, RAW = "row_id", "__raw_"
+RAW = "__raw_"
 TYPES = ("number", "whole", "text", "time", "flag")
 FLAGS = {"true": True, "t": True, "yes": True, "y": True, "1": True}
 FLAGS |= {"false": False, "f": False, "no": False, "n": False, "0": False}

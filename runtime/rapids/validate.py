@@ -14,7 +14,7 @@ from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.rapids import engine as engines
 from runtime.rapids import tables
-from runtime.rapids.schemas import SEPARATORS
+from runtime.rapids.schemas import ROW_ID, SEPARATORS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -91,15 +91,13 @@ def _query(number: int, table: tables.RawTable, contract: Contract) -> pl.LazyFr
 
     from runtime.rapids import contract as contracts
 
-    row_id = (pl.col(_ROW).cast(pl.Int64) + number * FILE_STRIDE).alias(contracts.ROW_ID)
+    row_id = (pl.col(_ROW).cast(pl.Int64) + number * FILE_STRIDE).alias(ROW_ID)
     return contracts.opened(contract, table.scan(_ROW), table.header).with_columns(row_id)
 
 
 def _twice(engine: engines.Engine, files: list[tables.RawTable], contract: Contract) -> pl.Series | None:
     """The rows whose unique columns were already in an earlier row, by row_id; holds those columns of all rows."""
     import polars as pl
-
-    from runtime.rapids.contract import ROW_ID
 
     if not contract.unique:
         return None
@@ -128,7 +126,7 @@ def _write_part(  # noqa: PLR0913, PLR0917 - what a part is made of
                 broken = pl.col(_ROW).is_in(pl.Series(ragged, dtype=pl.UInt32).implode())
                 tests = {"ragged": broken, **tests}
         if twice is not None and len(twice):
-            tests["duplicate"] = pl.col(contracts.ROW_ID).is_in(twice.implode())
+            tests["duplicate"] = pl.col(ROW_ID).is_in(twice.implode())
         reason = pl.lit(None, dtype=pl.Int16)
         for index, test in reversed(list(enumerate(tests.values()))):
             reason = pl.when(test).then(pl.lit(index, dtype=pl.Int16)).otherwise(reason)
@@ -138,9 +136,9 @@ def _write_part(  # noqa: PLR0913, PLR0917 - what a part is made of
         why = pl.col(_REASON).replace_strict(list(range(len(names))), names, return_dtype=pl.String, default=None)
         cells = [pl.col(contracts.RAW + n).cast(pl.String).alias(n) for n in contract.columns]
         outputs = {
-            ports.accepted / part: query.filter(kept).select(contracts.ROW_ID, *contract.columns),
+            ports.accepted / part: query.filter(kept).select(ROW_ID, *contract.columns),
             ports.quarantine / part: query.filter(~kept).select(
-                contracts.ROW_ID, pl.lit(table.path.name).alias("file"), why.alias("reason"), *cells
+                ROW_ID, pl.lit(table.path.name).alias("file"), why.alias("reason"), *cells
             ),
         }
         rejected = [(pl.col(_REASON) == i).sum().alias(f"rows_rejected_{name}") for i, name in enumerate(names)]
