@@ -30,7 +30,7 @@ WRONG = (TWICE_PREDICTED, TWICE_TRUE, UNPREDICTED, UNKNOWN, NOT_FINITE)
 
 @dataclass(kw_only=True)
 class Ports:
-    """Compare predictions with the truth, joined by trip_id or row_id: RMSE, MAE and R2 as metrics and JSON, and a plot.
+    """Compare predictions with the truth, joined by trip_id or row_id: RMSE, MAE, R2 and a plot.
 
     Refuses rows that are predicted twice, or not at all, or whose truth is unknown.
     """
