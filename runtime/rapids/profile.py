@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,10 +52,19 @@ def profile(ports: Ports, metrics: Metrics) -> None:
         BadInput: for tables that cannot be read or, with a reference, have no column in common.
         ToolFailed: with `on_drift=fail`, when a column has drifted.
     """
+    engine = engines.Engine.of(ports.engine, metrics, ports.data)
+    with tempfile.TemporaryDirectory(prefix="ngcrun-profile-") as work:
+        drifted, drift = _profile(ports, engine, metrics, Path(work))
+    if drifted and ports.on_drift == "fail":
+        told = ", ".join(f"{name} (PSI {drift[name].psi:.2f})" for name in drifted[:8])
+        raise ToolFailed(f"{len(drifted)} columns have drifted from the reference: {told}")
+
+
+def _profile(ports: Ports, engine: engines.Engine, metrics: Metrics, work: Path) -> tuple[list[str], dict[str, Apart]]:
+    """Write and log all of it; which columns have drifted, and how far each has."""
     from runtime.rapids import profile_page, profiling
 
-    engine = engines.Engine.of(ports.engine, metrics, ports.data)
-    table = _table("data", ports.data)
+    table = _table(engine, "data", ports.data, work)
     with tables.reading("data", ports.data):
         rows, columns = profiling.describe(engine, table)
         if not rows:
@@ -63,7 +73,7 @@ def profile(ports: Ports, metrics: Metrics) -> None:
         pairs = profiling.places([c.name for c in columns if c.kind == "number" and c.figures])
         plain = profiling.numbers(table)
         maps = {name: profiling.grid(engine, plain, pair, by_name) for name, pair in pairs.items()}
-    drift = _drift(ports, engine, table)
+    drift = _drift(ports, engine, table, work)
     drifted = sorted(name for name, apart in drift.items() if apart.psi > ports.max_psi)
     for name, pair in pairs.items():
         extent = (*profiling.bounds(by_name[pair[0]]), *profiling.bounds(by_name[pair[1]]))
@@ -77,12 +87,11 @@ def profile(ports: Ports, metrics: Metrics) -> None:
     title = f"{ports.data.name}: {rows:,} rows, {len(columns)} columns"
     profile_page.write(ports.profile, title, rows, columns, drift, ports.max_psi)
     metrics.artifact(ports.profile, "profile")
-    if drifted and ports.on_drift == "fail":
-        told = ", ".join(f"{name} (PSI {drift[name].psi:.2f})" for name in drifted[:8])
-        raise ToolFailed(f"{len(drifted)} columns have drifted from the reference: {told}")
+    return drifted, drift
 
 
-def _table(port: str, path: Path) -> pl.LazyFrame:
+def _table(engine: engines.Engine, port: str, path: Path, work: Path) -> pl.LazyFrame:
+    """The table without its numbers of rows; of CSV files a Parquet copy in `work`, since every column is read anew."""
     import polars as pl
 
     files = tables.listing(port, path, (".parquet", ".csv"))
@@ -90,17 +99,19 @@ def _table(port: str, path: Path) -> pl.LazyFrame:
         if files[0].suffix.lower() == ".parquet":
             table = pl.scan_parquet([f for f in files if f.suffix.lower() == ".parquet"])
         else:
-            table = pl.scan_csv(files, try_parse_dates=True, infer_schema_length=10_000)
+            read = pl.scan_csv(files, try_parse_dates=True, infer_schema_length=10_000, null_values=["", "NA"])
+            engine.write({work / f"{port}.parquet": read}, read.select(pl.len()))
+            table = pl.scan_parquet(work / f"{port}.parquet")
         names = [name for name in table.collect_schema() if name not in (ROW_ID, TRIP_ID)]
     return table.select(names)
 
 
-def _drift(ports: Ports, engine: engines.Engine, table: pl.LazyFrame) -> dict[str, Apart]:
+def _drift(ports: Ports, engine: engines.Engine, table: pl.LazyFrame, work: Path) -> dict[str, Apart]:
     from runtime.rapids import profiling
 
     if ports.reference is None:
         return {}
-    reference = _table("reference", ports.reference)
+    reference = _table(engine, "reference", ports.reference, work)
     with tables.reading("reference", ports.reference):
         before, now = reference.collect_schema(), table.collect_schema()
         same = [n for n in now if n in before and profiling.kind_of(now[n]) == profiling.kind_of(before[n]) != ""]

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runtime.rapids.profiling import Apart, Column
 
-WIDTH, HEIGHT = 300, 64  # of a histogram, in pixels
+WIDTH, HEIGHT = 220, 56  # of a histogram, in pixels
 STYLE = """
 :root { color-scheme: light dark; --bar: #4c78a8; --line: #8884; --bad: #d1495b; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
 td, th { padding: .3rem .6rem; text-align: right; vertical-align: top; }
-tr { border-top: 1px solid var(--line); } td:first-child, th:first-child, td.text { text-align: left; }
+tr { border-top: 1px solid var(--line); }
+td:first-child, th:first-child, td:nth-child(4), th:nth-child(4) { text-align: left; }
 svg rect { fill: var(--bar); } .bad { color: var(--bad); font-weight: 600; } img { max-width: 100%; }
 .scroll { overflow-x: auto; } small { opacity: .7; }
 """

@@ -84,7 +84,7 @@ def describe(engine: Engine, table: pl.LazyFrame) -> tuple[int, list[Column]]:
     """The number of rows, and each column with its counts."""
     import polars as pl
 
-    kinds = {name: (str(dtype), kind_of(dtype)) for name, dtype in table.collect_schema().items()}
+    kinds = {name: (str(dtype.base_type()), kind_of(dtype)) for name, dtype in table.collect_schema().items()}
     plain = numbers(table)
     wanted = [pl.len().alias("__rows")]
     for name, (_, kind) in kinds.items():

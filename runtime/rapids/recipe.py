@@ -38,7 +38,7 @@ class Ports:
     """
 
     data: Annotated[Path, Input("Parquet dataset, such as rapids_validate accepted")]
-    recipe: Annotated[Path, Input("YAML file: target, features and filters")]
+    recipe: Annotated[Path, Input("YAML file: target, features and filters", type="uri_file")]
     test_share: Annotated[float, Param("Share of the rows that is held out", minimum=0.001, maximum=0.9)] = 0.2
     seed: Annotated[int, Param("Which rows are held out", minimum=0, maximum=1_000_000)] = 0
     engine: Annotated[str, Param("Where the queries run", choices=engines.CHOICES)] = "auto"

@@ -34,7 +34,7 @@ class Ports:
     """
 
     data: Annotated[Path, Input("A CSV or Parquet file, or a folder of them with the same columns")]
-    contract: Annotated[Path, Input("YAML file: what the columns and rows have to be")]
+    contract: Annotated[Path, Input("YAML file: what the columns and rows have to be", type="uri_file")]
     separator: Annotated[str, Param("What separates the cells of a CSV file", choices=tuple(SEPARATORS))] = "comma"
     max_rejected: Annotated[float, Param("Share of rejected rows above which the step fails", minimum=0, maximum=1)] = (
         0.1
