@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius. Source: IUGG, Geodetic Reference System 1980
 FEATURES_FILE = "features.json"
+FARE = {"name": TARGET, "unit": TARGET_UNIT}
 
 
 @dataclass
@@ -102,11 +104,11 @@ def _outside(value: pl.Expr, low: float | None, high: float | None) -> pl.Expr:
     return below | (value > high if high is not None else pl.lit(value=False))
 
 
-def write_features(folder: Path, names: list[str], **more: Any) -> None:
+def write_features(folder: Path, names: list[str], target: Mapping[str, str] = FARE, **more: Any) -> None:
     """Write `features.json`: the features in the order of their columns, their types, and the target with its unit."""
     content = {
         "features": [{"name": name, "dtype": "float32"} for name in names],
-        "target": {"name": TARGET, "unit": TARGET_UNIT},
+        "target": dict(target),
         **more,
     }
     folder.joinpath(FEATURES_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

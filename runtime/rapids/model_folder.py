@@ -46,7 +46,9 @@ def save(folder: Path, model: Any, content: dict[str, Any], sample: pl.DataFrame
     if learner != "xgboost":
         _settle_skops(folder / NATIVE[learner])
     _settle_mlmodel(folder, folder / NATIVE[learner])
-    write_features(folder, features, learner=learner, kind="regression", settings=content["settings"])
+    made_by: dict[str, Any] = {key: content[key] for key in ("id", "expressions", "categories") if key in content}
+    about: dict[str, Any] = {"learner": learner, "kind": "regression", "settings": content["settings"]} | made_by
+    write_features(folder, features, target=content["target"], **about)
     sample.select(features).head(SAMPLE_ROWS).write_parquet(folder / "sample.parquet")
 
 

@@ -12,21 +12,21 @@ from runtime.errors import BadInput
 from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.rapids import model_folder, tables
-from runtime.rapids.schemas import TRIP_ID
+from runtime.rapids.schemas import id_of
 
 PREDICTION = "prediction"
 
 
 @dataclass(kw_only=True)
 class Ports:
-    """Predict the fare of each trip of a feature table with a trained model, a batch at a time.
+    """Predict the target for each row of a feature table with a trained model, a batch at a time.
 
-    Predictions carry the trip_id, so that nothing later depends on the order of rows.
+    Predictions carry the trip_id or row_id, so that nothing later depends on the order of rows.
     """
 
     model: Annotated[Path, Input("Model folder that rapids_train wrote", type="mlflow_model")]
     features: Annotated[Path, Input("Feature table, such as a part that rapids_transform wrote")]
-    predictions: Annotated[Path, Output("Parquet dataset with trip_id and prediction, in the target's unit")]
+    predictions: Annotated[Path, Output("Parquet dataset with the id and prediction, in the target's unit")]
 
 
 @component(name="rapids_predict", version="1", image="rapids")
@@ -39,12 +39,12 @@ def predict(ports: Ports, metrics: Metrics) -> None:
     files = tables.listing("features", ports.features, (".parquet",))
     with tables.reading("features", ports.features):
         _require_columns(ports, files, names)
-        rows = 0
+        rows, id_ = 0, id_of(pl.read_parquet_schema(files[0]))
         for number, file in enumerate(files):
             with tables.Writer(ports.predictions / f"part-{number:05d}.parquet") as writer:
-                for batch in tables.batches([file], [TRIP_ID, *names]):
+                for batch in tables.batches([file], [id_, *names]):
                     x = batch.select(pl.col(names).cast(pl.Float32)).to_numpy(order="c")
-                    writer.add(batch.select(TRIP_ID).with_columns(pl.Series(PREDICTION, predict_batch(x), pl.Float32)))
+                    writer.add(batch.select(id_).with_columns(pl.Series(PREDICTION, predict_batch(x), pl.Float32)))
                     rows += batch.height
                     metrics.log({"rows_predicted": rows}, step=rows)
     if rows == 0:
@@ -58,12 +58,13 @@ def _require_columns(ports: Ports, files: list[Path], names: list[str]) -> None:
     for file in files:
         with tables.reading("features", file):
             schema = pl.read_parquet_schema(file)
-        absent = [name for name in (TRIP_ID, *names) if name not in schema]
+        id_ = id_of(schema)
+        absent = [name for name in (id_, *names) if name not in schema]
         if absent:
             raise BadInput.of(
                 "features", file, f"lacks the column {', '.join(absent)}", "transform it as the training part"
             )
-        text = [name for name in (TRIP_ID, *names) if not schema[name].is_numeric()]
+        text = [name for name in (id_, *names) if not schema[name].is_numeric()]
         if text:
             wrong = f"column {text[0]} is {schema[text[0]]}, not a number"
             raise BadInput.of("features", file, wrong, "transform it as the training part")

@@ -7,6 +7,7 @@ location ids; Azure Open Datasets "NYC Taxi & Limousine Commission" for the 2016
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ Kind = Literal["time", "number", "whole"]
 TARGET = "fare_usd"
 TARGET_UNIT = "USD"
 TRIP_ID = "trip_id"
+ROW_ID = "row_id"  # what numbers the rows of a table that is no table of trips
 
 # Canonical column -> what its cells are. Units end the name.
 CANONICAL: dict[str, Kind] = {
@@ -128,6 +130,11 @@ SCHEMAS: dict[str, Columns] = {
         dropoff_location_id="dropoff_location_id",
     ),
 }
+
+
+def id_of(columns: Iterable[str]) -> str:
+    """The column that numbers the rows of a table: trip_id, or row_id where that is there."""
+    return ROW_ID if ROW_ID in set(columns) else TRIP_ID
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.rapids import engine as engines
 from runtime.rapids import figures, tables
+from runtime.rapids.features import FEATURES_FILE, read_features
 from runtime.rapids.predict import PREDICTION
-from runtime.rapids.schemas import TARGET, TARGET_UNIT, TRIP_ID
+from runtime.rapids.schemas import TARGET, TARGET_UNIT, TRIP_ID, id_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,13 +30,13 @@ WRONG = (TWICE_PREDICTED, TWICE_TRUE, UNPREDICTED, UNKNOWN, NOT_FINITE)
 
 @dataclass(kw_only=True)
 class Ports:
-    """Compare predictions with the true fares, joined by trip_id: RMSE, MAE and R2 as metrics and JSON, and a plot.
+    """Compare predictions with the truth, joined by trip_id or row_id: RMSE, MAE, R2 and a plot.
 
-    Refuses trips that are predicted twice, or not at all, or whose truth is unknown.
+    Refuses rows that are predicted twice, or not at all, or whose truth is unknown.
     """
 
-    predictions: Annotated[Path, Input("Predictions with trip_id, such as rapids_predict wrote")]
-    truth: Annotated[Path, Input("Table with trip_id and the true fare, such as the held-out part of rapids_transform")]
+    predictions: Annotated[Path, Input("Predictions with trip_id or row_id, such as rapids_predict wrote")]
+    truth: Annotated[Path, Input("Table with that id and the truth, such as the held-out part of rapids_transform")]
     target: Annotated[str, Param("Column of `truth` that holds the true value")] = TARGET
     engine: Annotated[str, Param("Where the queries run", choices=engines.CHOICES)] = "auto"
     report: Annotated[Path, Output("Folder with score.json and predicted_vs_true.png")]
@@ -59,7 +60,7 @@ def score(ports: Ports, metrics: Metrics) -> None:
     _require_match(ports, rows["truth"], wrong)
     result = figures.figures(total)
     metrics.log({"rows_scored": total["rows"], **result})
-    _write(ports, {"rows": int(total["rows"]), "target": ports.target, "unit": _unit(ports.target), **result}, sample)
+    _write(ports, {"rows": int(total["rows"]), "target": ports.target, "unit": _unit(ports), **result}, sample)
     metrics.artifact(ports.report / "predicted_vs_true.png", "plots")
     metrics.artifact(ports.report / "score.json")
 
@@ -71,13 +72,14 @@ def _table(port: str, folder: Path, column: str, name: str) -> pl.LazyFrame:
     with tables.reading(port, folder):
         table = pl.scan_parquet(files)
         schema = table.collect_schema()
-    absent = [c for c in (TRIP_ID, column) if c not in schema]
+    id_ = id_of(schema)
+    absent = [c for c in (id_, column) if c not in schema]
     if absent:
         raise BadInput.of(port, folder, f"lacks the column {', '.join(absent)}", f"it has: {', '.join(schema)}")
-    if not schema[column].is_numeric() or not schema[TRIP_ID].is_integer():
-        wrong = f"column {column} is {schema[column]} and {TRIP_ID} is {schema[TRIP_ID]}"
-        raise BadInput.of(port, folder, wrong, f"{column} must be a number and {TRIP_ID} a whole number")
-    return table.select(pl.col(TRIP_ID).cast(pl.Int64), pl.col(column).cast(pl.Float64).alias(name))
+    if not schema[column].is_numeric() or not schema[id_].is_integer():
+        wrong = f"column {column} is {schema[column]} and {id_} is {schema[id_]}"
+        raise BadInput.of(port, folder, wrong, f"{column} must be a number and {id_} a whole number")
+    return table.select(pl.col(id_).cast(pl.Int64).alias(TRIP_ID), pl.col(column).cast(pl.Float64).alias(name))
 
 
 def _count(engine: engines.Engine, table: pl.LazyFrame) -> int:
@@ -133,8 +135,13 @@ def _require_match(ports: Ports, rows: int, wrong: dict[str, int]) -> None:
         raise BadInput.of("predictions", ports.predictions, text, "predict exactly the trips of truth")
 
 
-def _unit(target: str) -> str:
-    return TARGET_UNIT if target == TARGET else ""
+def _unit(ports: Ports) -> str:
+    """The target's unit: as the features.json beside the truth says, or that of a fare."""
+    if (ports.truth / FEATURES_FILE).is_file():
+        said = read_features("truth", ports.truth, "rapids_transform")["target"]
+        if said["name"] == ports.target:
+            return str(said.get("unit", ""))
+    return TARGET_UNIT if ports.target == TARGET else ""
 
 
 def _write(ports: Ports, result: dict[str, float | int | str], sample: list[pl.DataFrame]) -> None:
@@ -144,7 +151,7 @@ def _write(ports: Ports, result: dict[str, float | int | str], sample: list[pl.D
     ports.report.joinpath("score.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     path = ports.report / "predicted_vs_true.png"
     true, predicted = points["__true"].to_numpy(), points["__predicted"].to_numpy()
-    figures.plot_predicted(path, true, predicted, ports.target, _unit(ports.target) or "its unit")
+    figures.plot_predicted(path, true, predicted, ports.target, _unit(ports) or "its unit")
 
 
 if __name__ == "__main__":

@@ -38,13 +38,18 @@ class Parts:
         """The target's name."""
         return str(self.content["target"]["name"])
 
+    @property
+    def id(self) -> str:
+        """The column that numbers the rows."""
+        return str(self.content.get("id", TRIP_ID))
+
     def training(self, validation_share: float, seed: int) -> Data:
         """The rows of the training part."""
-        return Data(self.train, self.features, self.target, validation_share, seed)
+        return Data(self.train, self.features, self.target, validation_share, seed, self.id)
 
     def held_out(self) -> Data:
         """The rows of the held-out part."""
-        return Data(self.test, self.features, self.target, 0, 0)
+        return Data(self.test, self.features, self.target, 0, 0, self.id)
 
 
 def open_parts(train: Path, test: Path) -> Parts:
@@ -53,7 +58,7 @@ def open_parts(train: Path, test: Path) -> Parts:
     files = {name: tables.listing(name, path, (".parquet",)) for name, path in (("train", train), ("test", test))}
     parts = Parts(content, files["train"], files["test"])
     for name, paths in files.items():
-        _require_target(name, paths, parts.features, parts.target)
+        _require_target(name, paths, [parts.id, *parts.features], parts.target)
     return parts
 
 
@@ -66,6 +71,7 @@ class Data:
     target: str
     validation_share: float
     seed: int
+    id: str = TRIP_ID
 
     def training(self) -> Iterator[tuple[Array, Array]]:
         """The rows to learn from."""
@@ -79,8 +85,8 @@ class Data:
         import polars as pl
 
         # Another stride than the held-out part's: the two choices do not depend on each other.
-        chosen = in_share(self.validation_share, self.seed, stride=6007) == pl.lit(validation)
-        for batch in tables.batches(self.files, [TRIP_ID, *self.features, self.target]):
+        chosen = in_share(self.validation_share, self.seed, stride=6007, column=self.id) == pl.lit(validation)
+        for batch in tables.batches(self.files, [self.id, *self.features, self.target]):
             rows = batch.filter(chosen)
             if rows.height:
                 yield rows.select(self.features).to_numpy(order="c"), rows[self.target].to_numpy()
@@ -127,14 +133,14 @@ def _same_features(train: Path, test: Path) -> dict[str, Any]:
     return train_part
 
 
-def _require_target(port: str, files: list[Path], features: list[str], target: str) -> None:
+def _require_target(port: str, files: list[Path], columns: list[str], target: str) -> None:
     """Refuse a table that lacks a column, has no rows, or has rows without a target."""
     import polars as pl
 
     folder = files[0].parent
     with tables.reading(port, folder):
         table = pl.scan_parquet(files)
-        absent = [name for name in (TRIP_ID, *features, target) if name not in table.collect_schema()]
+        absent = [name for name in (*columns, target) if name not in table.collect_schema()]
         if absent:
             raise BadInput.of(
                 port, folder, f"lacks the column {', '.join(absent)}", "give the output of rapids_transform"

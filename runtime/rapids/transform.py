@@ -98,15 +98,15 @@ def _summary(query: pl.LazyFrame, reasons: list[str], held_out: pl.Expr) -> pl.L
     )
 
 
-def in_share(share: float, seed: int, stride: int = 7919) -> pl.Expr:
-    """Whether a trip is in the chosen share, by arithmetic on its trip_id.
+def in_share(share: float, seed: int, stride: int = 7919, column: str = TRIP_ID) -> pl.Expr:
+    """Whether a row is in the chosen share, by arithmetic on its trip_id, or on another whole number of its own.
 
     Not by `hash`, which differs between CPU and GPU, nor by `sample`, which the GPU lacks. `stride` has no factor in
     common with 10,000, so any 10,000 neighbours spread over all residues and every stretch of a file keeps the share.
     """
     import polars as pl
 
-    residue = ((pl.col(TRIP_ID) % 1_000_003) * stride + seed * 104_729) % 10_000
+    residue = ((pl.col(column) % 1_000_003) * stride + seed * 104_729) % 10_000
     return residue < round(share * 10_000)
 
 
