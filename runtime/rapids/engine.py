@@ -9,19 +9,22 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput, ToolFailed
 from runtime.metrics import Metrics
-from runtime.rapids import naive_times
+from runtime.rapids import duckdb_check, naive_times
 
 if TYPE_CHECKING:
     import polars as pl
 
 CHOICES = ("auto", "cpu", "gpu")
+# Of the steps whose queries are also written in SQL: the CPU's result, compared with what DuckDB makes of it.
+CHECKED = "duckdb-check"
+QUERY_CHOICES = (*CHOICES, CHECKED)
 # A row group is what a reader decodes at once, on either engine. At 500,000 rows transform held 620 MiB on 8 million
 # rows, at 200,000 it holds 470 MiB (two cores).
 ROW_GROUP = 200_000
@@ -88,7 +91,8 @@ def choose(wanted: str, package: str, metrics: Metrics, data: Path | None = None
 
     `data`: what is going to be queried; with it, `auto` takes the CPU where the GPU would not be faster.
     """
-    problem = None if wanted == "cpu" else gpu_problem(package)
+    on_cpu = wanted in ("cpu", CHECKED)
+    problem = None if on_cpu else gpu_problem(package)
     if wanted == "auto" and problem is None and data is not None:
         name, why = faster(rows_about(data), os.cpu_count() or 1)
         problem = why if name == "cpu" else None
@@ -96,7 +100,7 @@ def choose(wanted: str, package: str, metrics: Metrics, data: Path | None = None
         raise BadInput.of(
             "engine", wanted, problem, "set engine=cpu or engine=auto, or run it in the rapids image on a GPU"
         )
-    name = "cpu" if wanted == "cpu" or problem else "gpu"
+    name = "cpu" if on_cpu or problem else "gpu"
     metrics.tags({"engine": name, "engine_reason": problem or f"engine={wanted}"})
     metrics.log({"engine_gpu": float(name == "gpu"), "engine_fallbacks": 0.0})
     return name
@@ -108,15 +112,24 @@ class Engine:
 
     name: str
     metrics: Metrics
+    checked: bool = False
+    compared: int = 0
     fallbacks: int = 0
 
     @classmethod
     def of(cls, wanted: str, metrics: Metrics, data: Path) -> Engine:
-        """The engine for a port's value `auto`, `cpu` or `gpu`, and what it will read; raises `BadInput`."""
+        """The engine for a port's value, one of `QUERY_CHOICES`, and what it will read; raises `BadInput`."""
+        if wanted == CHECKED:
+            duckdb_check.require()
         # Unlimited, Polars reads ahead of a slow sink: at 24 and 72 million rows transform held 0.7 and 1.4 GiB, with
         # this 0.7 GiB at both (polars 1.44.2, two cores, row groups of 500,000). Read once, at a process's first query.
         os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", str(max(2, os.cpu_count() or 2)))
-        return cls(choose(wanted, "cudf_polars", metrics, data), metrics)
+        return cls(choose(wanted, "cudf_polars", metrics, data), metrics, checked=wanted == CHECKED)
+
+    def check(self, written: Path, sql: Callable[[], str]) -> None:
+        """With `engine=duckdb-check`: raises `ToolFailed` unless DuckDB's result of `sql` is what was written."""
+        if self.checked:
+            self.compared = duckdb_check.compare(sql(), written, self.metrics, self.compared)
 
     def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
         """The result of a query, which must be small."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,8 @@ from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput
 from runtime.execute import main
 from runtime.metrics import Metrics
+from runtime.rapids import duckdb_check, tables
 from runtime.rapids import engine as engines
-from runtime.rapids import tables
 from runtime.rapids.features import NO_LIMITS, Limits, drop_tests, feature_expressions, write_features
 from runtime.rapids.prepare import check_sum
 from runtime.rapids.schemas import CANONICAL, TARGET, TRIP_ID
@@ -20,7 +21,7 @@ from runtime.rapids.schemas import CANONICAL, TARGET, TRIP_ID
 if TYPE_CHECKING:
     import polars as pl
 
-_REASON = "__reason"
+_REASON, PART = "__reason", "part-00000.parquet"
 
 
 @dataclass(kw_only=True)
@@ -36,7 +37,7 @@ class Ports:
     ] = field(default_factory=Limits)
     test_share: Annotated[float, Param("Share of the trips that is held out", minimum=0.001, maximum=0.9)] = 0.2
     seed: Annotated[int, Param("Which trips are held out", minimum=0, maximum=1_000_000)] = 0
-    engine: Annotated[str, Param("Where the queries run", choices=engines.CHOICES)] = "auto"
+    engine: Annotated[str, Param("Where the queries run", choices=engines.QUERY_CHOICES)] = "auto"
     train: Annotated[Path, Output("Parquet dataset with trip_id, features and target, and features.json")]
     test: Annotated[Path, Output("The held-out part, laid out the same")]
 
@@ -61,6 +62,9 @@ def transform(ports: Ports, metrics: Metrics) -> None:
         kept = query.filter(_is_kept()).select(TRIP_ID, *names, TARGET, held_out.alias("__held_out"))
         _write(engine, kept, ports, [TRIP_ID, *names, TARGET])
     for folder, part in ((ports.train, "train"), (ports.test, "test")):
+        held = part == "test"
+        given = (files, ports.limits, names, (ports.test_share, ports.seed))
+        engine.check(folder / PART, partial(duckdb_check.transformed_sql, *given, held=held))
         write_features(folder, names, left_out=absent, part=part, rows=row[f"rows_{part}"])
 
 
@@ -132,8 +136,8 @@ def _write(engine: engines.Engine, kept: pl.LazyFrame, ports: Ports, columns: li
 
     held_out = pl.col("__held_out")
     parts = {
-        ports.train / "part-00000.parquet": kept.filter(~held_out).select(columns),
-        ports.test / "part-00000.parquet": kept.filter(held_out).select(columns),
+        ports.train / PART: kept.filter(~held_out).select(columns),
+        ports.test / PART: kept.filter(held_out).select(columns),
     }
     engine.write(parts, kept.select(pl.len()))
 
