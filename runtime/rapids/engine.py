@@ -28,6 +28,9 @@ QUERY_CHOICES = (*CHOICES, CHECKED)
 # A row group is what a reader decodes at once, on either engine. At 500,000 rows transform held 620 MiB on 8 million
 # rows, at 200,000 it holds 470 MiB (two cores).
 ROW_GROUP = 200_000
+# On trips level 1 takes three quarters of the CPU of writing at level 3, and 4 to 12 percent more bytes (bench/etl.py's
+# 5 million). cudf-polars knows no levels: a query that names one falls back to the CPU.
+CPU_ZSTD = 1
 
 
 def gpu_problem(package: str) -> str | None:
@@ -135,6 +138,10 @@ class Engine:
         """The result of a query, which must be small."""
         return self._run(lambda engine: query.collect(engine=engine))  # type: ignore[no-any-return]
 
+    def shared(self, query: pl.LazyFrame) -> pl.LazyFrame:
+        """The query, to be computed once for all that `write` makes of it, where the engine can."""
+        return query.cache() if self.name == "cpu" else query
+
     def write(self, outputs: Mapping[Path, pl.LazyFrame], summary: pl.LazyFrame) -> pl.DataFrame:
         """Write each query to its Parquet file and return the result of `summary`.
 
@@ -143,7 +150,7 @@ class Engine:
         import polars as pl
 
         if self.name == "cpu":
-            sinks = [_sink(query, path, lazy=True) for path, query in outputs.items()]
+            sinks = [_sink(query, path, lazy=True, compression_level=CPU_ZSTD) for path, query in outputs.items()]
             return pl.collect_all([*sinks, summary], engine="streaming")[-1]
         for path, query in outputs.items():
             self._run(lambda engine, query=query, path=path: _sink(query, path, engine=engine))

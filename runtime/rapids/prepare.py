@@ -111,8 +111,8 @@ def _write_part(
     import polars as pl
 
     with tables.reading("trips", table.path):
-        ragged, lines = tables.ragged_rows(table) if table.is_csv else (None, None)
-        query, reasons = canonical(table.scan(_ROW), table.header, schema, ports.datetime_format, ragged)
+        ragged, lines, plain = tables.ragged_rows(table) if table.is_csv else (None, None, False)
+        query, reasons = canonical(table.scan(_ROW, plain=plain), table.header, schema, ports.datetime_format, ragged)
         trip_id = (pl.col(_ROW).cast(pl.Int64) + number * FILE_STRIDE).alias(TRIP_ID)
         kept = query.filter(pl.col(_REASON).is_null()).select(trip_id, *CANONICAL)
         dropped = [(pl.col(_REASON) == i).sum().alias(reason) for i, reason in enumerate(reasons)]

@@ -95,7 +95,10 @@ def test_ragged_rows_are_those_with_another_number_of_cells(tmp_path_factory, ro
     assert by_bytes is not None
     assert by_bytes[0].tolist() == wanted == by_csv[0].tolist()
     assert by_bytes[1] == len(lines) - 1 == by_csv[1]
-    assert table.scan("row").select(pl.len()).collect().item() == len(lines) - 1
+    assert by_bytes[2]
+    read = [table.scan("row", plain=plain).collect() for plain in (False, True)]
+    assert read[0].height == len(lines) - 1
+    assert read[0].equals(read[1])
 
 
 def test_ragged_rows_are_found_across_the_chunks_of_a_large_file(tmp_path):
@@ -104,8 +107,8 @@ def test_ragged_rows_are_found_across_the_chunks_of_a_large_file(tmp_path):
     assert 6 * len(lines) > 2 * tables.CHUNK_BYTES
     path = tmp_path / "a.csv"
     path.write_text("\n".join(lines) + "\n")
-    rows, count = tables.ragged_rows(tables.RawTable(path, dict.fromkeys("abc", pl.String()), ","))
-    assert (rows.tolist(), count) == ([400_000], 500_000)
+    rows, count, plain = tables.ragged_rows(tables.RawTable(path, dict.fromkeys("abc", pl.String()), ","))
+    assert (rows.tolist(), count, plain) == ([400_000], 500_000, True)
 
 
 def test_hidden_files_and_other_kinds_are_no_tables(tmp_path):
