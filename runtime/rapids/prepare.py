@@ -51,13 +51,16 @@ class Ports:
         float, Param("Share of unreadable rows above which the step fails", minimum=0, maximum=1)
     ] = 0.1
     engine: Annotated[str, Param("Where the queries run", choices=engines.QUERY_CHOICES)] = "auto"
+    fallback: Annotated[str, Param("What becomes of a query that the GPU cannot run", choices=engines.FALLBACKS)] = (
+        "cpu"
+    )
     prepared: Annotated[Path, Output("Parquet dataset: part-NNNNN.parquet, one for each raw file")]
 
 
 @component(name="rapids_prepare", version="1", image="rapids")
 def prepare(ports: Ports, metrics: Metrics) -> None:
     """Write `part-NNNNN.parquet` for each raw file, in the order of the files' names, and log the rows by reason."""
-    engine = engines.Engine.of(ports.engine, metrics, ports.trips)
+    engine = engines.Engine.of(ports.engine, metrics, ports.trips, ports.fallback)
     raw = _recognise_all(ports)
     counts: dict[str, int] = dict.fromkeys(["rows_read", "rows_kept"], 0)
     for number, (table, schema) in enumerate(raw):

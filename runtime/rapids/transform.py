@@ -39,6 +39,9 @@ class Ports:
     test_share: Annotated[float, Param("Share of the trips that is held out", minimum=0.001, maximum=0.9)] = 0.2
     seed: Annotated[int, Param("Which trips are held out", minimum=0, maximum=1_000_000)] = 0
     engine: Annotated[str, Param("Where the queries run", choices=engines.QUERY_CHOICES)] = "auto"
+    fallback: Annotated[str, Param("What becomes of a query that the GPU cannot run", choices=engines.FALLBACKS)] = (
+        "cpu"
+    )
     train: Annotated[Path, Output("Parquet dataset with trip_id, features and target, and features.json")]
     test: Annotated[Path, Output("The held-out part, laid out the same")]
 
@@ -46,7 +49,7 @@ class Ports:
 @component(name="rapids_transform", version="1", image="rapids")
 def transform(ports: Ports, metrics: Metrics) -> None:
     """Write `part-00000.parquet` and `features.json` into `train` and `test`; log the rows by reason."""
-    engine = engines.Engine.of(ports.engine, metrics, ports.prepared)
+    engine = engines.Engine.of(ports.engine, metrics, ports.prepared, ports.fallback)
     files = tables.listing("prepared", ports.prepared, (".parquet",))
     with tables.reading("prepared", ports.prepared):
         _require_columns(files, ports)

@@ -293,3 +293,23 @@ def test_predict_reads_a_table_without_a_target(chained, tmp_path):
     table(at["test"]).drop("fare_usd").write_parquet(tmp_path / "new" / "a.parquet")
     assert run(predict, model=at["trained"], features=tmp_path / "new", predictions=tmp_path / "out") == 0
     assert table(tmp_path / "out").equals(table(at["predictions"]))
+
+
+def test_a_feature_that_only_dropped_trips_have_is_left_out(tmp_path, metrics_file, trips_2016):
+    assert run(prepare, trips=trips_2016, prepared=tmp_path / "prepared") == 0
+    path = tmp_path / "prepared" / "part-00000.parquet"
+    trips = pl.read_parquet(path)
+    one = pl.col("trip_id") == trips["trip_id"][100]
+    changed = trips.with_columns(
+        fare_usd=pl.when(one).then(1000.0).otherwise("fare_usd"),
+        pickup_location_id=pl.when(one).then(7).cast(pl.Int32),
+    )
+    path.chmod(0o644)
+    changed.write_parquet(path)
+    parts = {name: tmp_path / name for name in ("train", "test")}
+    assert run(transform, prepared=tmp_path / "prepared", engine="duckdb-check", **parts) == 0
+    features = json.loads((tmp_path / "train" / "features.json").read_text())
+    assert features["left_out"] == ["pickup_location_id", "dropoff_location_id"]
+    for name in parts:
+        assert table(tmp_path / name).columns == ["trip_id", *[f["name"] for f in features["features"]], "fare_usd"]
+    assert logged(metrics_file)["features"] == 12

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from runtime.component import Component
 from runtime.errors import BadInput
 from runtime.metrics import Memory, Metrics
-from runtime.rapids import engine, features, figures, learners, model_folder, tables
+from runtime.rapids import engine, features, figures, learners, model_folder, tables, translation
 from runtime.rapids.schemas import CANONICAL, FIELDS, REQUIRED, SCHEMAS, Columns, Recognised, recognise
 from runtime.rapids.transform import in_share
 
@@ -235,6 +235,18 @@ def test_the_choice_of_engine_is_logged_with_its_reason():
     metrics.close()
     assert memory.latest("tag")["engine_reason"] == "the package no_such_package is not installed"
     assert memory.latest() == {"engine_gpu": 0.0, "engine_fallbacks": 0.0}
+
+
+def test_what_would_fall_back_cannot_be_foreseen_without_cudf_polars_and_a_tag_says_so(tmp_path):
+    if translation.can_tell():
+        pytest.skip("cudf-polars is installed: tests/gpu translates the queries")
+    memory = Memory()
+    metrics = Metrics([memory])
+    made = engine.Engine.of("auto", metrics, tmp_path, "refuse")
+    assert made.collect(pl.LazyFrame({"a": [1, 2]}).select(pl.col("a").sum())).item() == 3
+    metrics.close()
+    assert memory.latest("tag")["fallback_foreseen"] == "no: cudf-polars is not installed"
+    assert memory.latest()["engine_fallbacks"] == 0
 
 
 def test_a_machine_without_a_driver_has_no_gpu_whatever_is_installed():
