@@ -1,13 +1,14 @@
 """rapids_prepare and rapids_transform against other ways from the same raw trips to the same features.
 
 Usage: python bench/etl.py [--rows 1,5,10] [--ways old,pandas,duckdb,ours] [--kinds csv,parquet] [--rounds 2]
-  [--limit-s 1800] [--folder FOLDER] [--out bench/etl.json] [--plot docs/etl.png]
+  [--limit-s 1800] [--memory-mib N] [--folder FOLDER] [--out bench/etl.json] [--plot docs/etl.png]
 Rows are in millions, half of them green and half yellow trips of 2016, generated. Each way is whole processes: `ours`
 the two steps, one after the other, the rest what bench/etl_ways.py says. A B A B, medians; `old`, which reads CSV only
 and takes long, once. Peak memory is the kernel's own mark (VmHWM: ru_maxrss would count this process too, which it was
 forked from), and beside it the most anonymous memory (what no file backs), sampled. Every row of every way is compared
 with ours: whole numbers exactly, float32 within a millionth. A way that is killed, or takes longer than the limit, is
-recorded as that. Results are added to --out, so that sizes can be run one at a time.
+recorded as that. Results are added to --out, so that sizes can be run one at a time. --memory-mib gives each process so
+much memory of its own (RLIMIT_DATA: all that no file backs) and prints what becomes of it, for data larger than memory.
 """
 
 from __future__ import annotations
@@ -51,8 +52,10 @@ def inputs(folder: Path, millions: int, kind: str) -> dict[str, Path]:
     return files
 
 
-def watched(argv: list[str], limit_s: float, environment: dict[str, str], said: Path) -> dict[str, Any]:
+def watched(argv: list[str], given: argparse.Namespace, environment: dict[str, str], said: Path) -> dict[str, Any]:
     """Run a process: seconds, CPU seconds, peak RSS and anonymous memory in MiB; `failed`: why it has no result."""
+    if given.memory_mib:
+        argv = ["prlimit", f"--data={given.memory_mib << 20}", *argv]
     began, peak = time.monotonic(), {"VmHWM": 0, "RssAnon": 0}
     with said.open("wb") as errors:
         step = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
@@ -64,7 +67,7 @@ def watched(argv: list[str], limit_s: float, environment: dict[str, str], said: 
             key = line.partition(":")[0]
             if key in peak:
                 peak[key] = max(peak[key], int(line.split()[1]))
-        if time.monotonic() - began > limit_s:
+        if time.monotonic() - began > given.limit_s:
             step.kill()
         time.sleep(0.005)
     took = time.monotonic() - began
@@ -72,12 +75,12 @@ def watched(argv: list[str], limit_s: float, environment: dict[str, str], said: 
     figures: dict[str, Any] = {"s": took, "cpu_s": usage.ru_utime + usage.ru_stime}
     figures |= {"rss_mib": peak["VmHWM"] / 1024, "anon_mib": peak["RssAnon"] / 1024}
     if step.returncode == -signal.SIGKILL:
-        return figures | {"failed": f"past {limit_s:.0f} s" if took > limit_s else "killed: out of memory"}
+        return figures | {"failed": f"past {given.limit_s:.0f} s" if took > given.limit_s else "killed: out of memory"}
     text = said.read_text(errors="replace").strip()
     return figures | ({"failed": text.splitlines()[-1] if text else "failed"} if step.returncode else {})
 
 
-def once(way: str, files: dict[str, Path], out: Path, limit_s: float) -> dict[str, Any]:
+def once(way: str, files: dict[str, Path], out: Path, given: argparse.Namespace) -> dict[str, Any]:
     """One way from start to end."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -85,7 +88,7 @@ def once(way: str, files: dict[str, Path], out: Path, limit_s: float) -> dict[st
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     if way != "ours":
         argv = [sys.executable, str(ROOT / "bench" / "etl_ways.py"), way, *map(str, files.values()), str(out)]
-        return watched(argv, limit_s, environment, out / "stderr")
+        return watched(argv, given, environment, out / "stderr")
     ports = {
         "prepare": [f"trips={files['green'].parent}", f"prepared={out / 'prepared'}"],
         "transform": [f"prepared={out / 'prepared'}", f"train={out / 'train'}", f"test={out / 'test'}"],
@@ -93,7 +96,7 @@ def once(way: str, files: dict[str, Path], out: Path, limit_s: float) -> dict[st
     total: dict[str, Any] = {}
     for step, words in ports.items():
         argv = [sys.executable, "-m", f"runtime.rapids.{step}", "engine=cpu", *words]
-        found = watched(argv, limit_s, environment, out / "stderr")
+        found = watched(argv, given, environment, out / "stderr")
         for key in ("s", "cpu_s"):
             total[key] = total.get(key, 0.0) + found[key]
             total[f"{step}_{key}"] = found[key]
@@ -136,7 +139,7 @@ def measure(millions: int, kind: str, given: argparse.Namespace, folder: Path) -
             if (way == "old" and number) or any("failed" in run for run in runs[way]):
                 continue
             out = folder / "out" / way
-            runs[way].append(once(way, files, out, given.limit_s))
+            runs[way].append(once(way, files, out, given))
             print(f"{millions} M {kind} {way}: {json.dumps(runs[way][-1])}", flush=True)
             if number == 0 and "failed" not in runs[way][-1] and (folder / "out" / "ours" / "train").exists():
                 same[way] = equal_rows(out, folder / "out" / "ours")
@@ -201,11 +204,12 @@ def main() -> None:
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=["csv", "parquet"])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--limit-s", type=float, default=1800)
+    parser.add_argument("--memory-mib", type=int)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "etl.json")
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
-    records = json.loads(given.out.read_text()) if given.out.is_file() else []
+    records = json.loads(given.out.read_text()) if given.out.is_file() and not given.memory_mib else []
     with tempfile.TemporaryDirectory() as made:
         for millions in given.rows:
             for kind in given.kinds:
@@ -213,7 +217,8 @@ def main() -> None:
                     key = (record["rows"], record["kind"], record["way"])
                     records = [r for r in records if (r["rows"], r["kind"], r["way"]) != key] + [record]
                     records.sort(key=lambda r: (r["rows"], r["kind"], WAYS.index(r["way"])))
-                    given.out.write_text(json.dumps(records, indent=1) + "\n")
+                    if not given.memory_mib:
+                        given.out.write_text(json.dumps(records, indent=1) + "\n")
     print(table(records))
     if given.plot:
         plot(records, given.plot)

@@ -1,8 +1,8 @@
 """Whether cudf-polars can run a query, asked without a GPU and before the query runs.
 
 cudf-polars takes a whole query or none of it: one operation that it lacks sends all of it to the CPU. It translates the
-optimised plan first, which needs its packages (6.8 GB) and no GPU. Source: cudf_polars, callback.py and dsl/translate.py,
-26.10. The names used here are private to Polars 1.44 and cudf-polars 26.10, which pyproject.toml pins.
+optimised plan first, which needs its packages (6.8 GB) and no GPU. The names used here are private to Polars 1.44 and
+cudf-polars 26.10, which pyproject.toml pins. Source: cudf_polars 26.10, callback.py and dsl/translate.py.
 """
 
 from __future__ import annotations
