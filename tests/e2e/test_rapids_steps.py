@@ -313,3 +313,16 @@ def test_a_feature_that_only_dropped_trips_have_is_left_out(tmp_path, metrics_fi
     for name in parts:
         assert table(tmp_path / name).columns == ["trip_id", *[f["name"] for f in features["features"]], "fare_usd"]
     assert logged(metrics_file)["features"] == 12
+
+
+def test_bins_on_disk_make_the_same_model(tmp_path, metrics_file, chained, monkeypatch):
+    at = chained["xgboost"]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for bins in ("disk", "memory"):
+        ports = {"train": at["train"], "test": at["test"], "trained": tmp_path / "out" / bins}
+        assert run(train, "model=xgboost", *FAST["xgboost"], bins=bins, **ports) == 0
+        assert logged(metrics_file, "tag")["bins"] == bins
+    written = {bins: sorted((tmp_path / "out" / bins).rglob("*.ubj")) for bins in ("disk", "memory")}
+    assert len(written["disk"]) == 1
+    assert written["disk"][0].read_bytes() == written["memory"][0].read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "metrics.jsonl"}

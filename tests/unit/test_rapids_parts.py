@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from runtime.component import Component
 from runtime.errors import BadInput
 from runtime.metrics import Memory, Metrics
-from runtime.rapids import engine, features, figures, learners, model_folder, tables, translation
+from runtime.rapids import boosting, engine, features, figures, learners, model_folder, tables, translation
 from runtime.rapids.schemas import CANONICAL, FIELDS, REQUIRED, SCHEMAS, Columns, Recognised, recognise
 from runtime.rapids.transform import in_share
 
@@ -295,3 +295,11 @@ def test_auto_takes_whichever_is_expected_to_be_done_first_and_says_why(tmp_path
     (tmp_path / "b.csv").write_bytes(bytes(1100))
     assert rows_about(tmp_path) == 110
     assert rows_about(tmp_path / "a.parquet") == 100
+
+
+def test_bins_go_to_disk_where_memory_would_not_hold_them():
+    assert boosting.place("auto", 7_000_000, 12, free=2**30) == "memory"
+    assert boosting.place("auto", 70_000_000, 12, free=2**30) == "disk"
+    assert boosting.place("memory", 70_000_000, 12, free=0) == "memory"
+    assert boosting.place("disk", 1, 1, free=2**30) == "disk"
+    assert boosting.free_bytes() > 2**20
