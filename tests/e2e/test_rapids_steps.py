@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from rapids_support import CSV, FAST, TAXI, chain, logged, run, table
 
+from runtime.rapids.engine import ROW_GROUP
 from runtime.rapids.predict import predict
 from runtime.rapids.prepare import prepare
 from runtime.rapids.schemas import CANONICAL, SCHEMAS
@@ -326,3 +328,28 @@ def test_bins_on_disk_make_the_same_model(tmp_path, metrics_file, chained, monke
     assert len(written["disk"]) == 1
     assert written["disk"][0].read_bytes() == written["memory"][0].read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"out", "metrics.jsonl"}
+
+
+def test_what_is_written_is_laid_out_for_those_who_read_it(tmp_path):
+    """zstd, dictionaries of whole numbers (Polars makes none of floats), row groups of one size, statistics by which a range of trip_id skips all but one of them."""
+    at = {name: tmp_path / name for name in ("prepared", "train", "test")}
+    assert run(prepare, trips=TAXI / "yellow_2018_2020.parquet", prepared=at["prepared"]) == 0
+    assert run(transform, prepared=at["prepared"], train=at["train"], test=at["test"]) == 0
+    for folder in at:
+        assert sorted(path.name for path in at[folder].glob("*.parquet")) == ["part-00000.parquet"]
+        footer = pq.read_metadata(at[folder] / "part-00000.parquet")
+        groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+        assert all(group.num_rows <= ROW_GROUP for group in groups)
+        assert len(groups) <= footer.num_rows // ROW_GROUP + 2
+        place = footer.schema.names.index
+        ids = [group.column(place("trip_id")).statistics for group in groups]
+        ends = [end for found in ids for end in (found.min, found.max)]
+        assert ends == sorted(ends)
+        assert len(set(ends)) == len(ends)
+        for group in groups:
+            columns = [group.column(number) for number in range(footer.num_columns)]
+            assert {column.compression for column in columns} == {"ZSTD"}
+            assert all(column.statistics is not None and column.statistics.has_null_count for column in columns)
+            if folder == "prepared":
+                assert group.column(place("vendor_id")).has_dictionary_page
+    assert len(groups) == 1
