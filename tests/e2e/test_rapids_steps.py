@@ -335,9 +335,9 @@ def test_what_is_written_is_laid_out_for_those_who_read_it(tmp_path):
     at = {name: tmp_path / name for name in ("prepared", "train", "test")}
     assert run(prepare, trips=TAXI / "yellow_2018_2020.parquet", prepared=at["prepared"]) == 0
     assert run(transform, prepared=at["prepared"], train=at["train"], test=at["test"]) == 0
-    for folder in at:
-        assert sorted(path.name for path in at[folder].glob("*.parquet")) == ["part-00000.parquet"]
-        footer = pq.read_metadata(at[folder] / "part-00000.parquet")
+    for folder, path in at.items():
+        assert sorted(file.name for file in path.glob("*.parquet")) == ["part-00000.parquet"]
+        footer = pq.read_metadata(path / "part-00000.parquet")
         groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
         assert all(group.num_rows <= ROW_GROUP for group in groups)
         assert len(groups) <= footer.num_rows // ROW_GROUP + 2
