@@ -304,6 +304,7 @@ def bench(session: nox.Session) -> None:
     if os.geteuid() == 0:
         session.run(python, "bench/docker.py", external=True)
     session.run(python, "bench/data.py", external=True)
+    session.run(python, "bench/etl.py", external=True)
     session.run(python, "bench/hpo.py", external=True)
     session.run(python, "bench/triton.py", env=_triton(session), external=True)
     session.run(python, "bench/azureml.py", env=_azureml(session), external=True)
