@@ -174,7 +174,7 @@ def table(records: list[dict[str, Any]]) -> str:
 
 
 def plot(records: list[dict[str, Any]], path: Path) -> None:
-    """Seconds and peak memory against rows."""
+    """CPU seconds, which other work on the machine changes least, and peak anonymous memory, against rows."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -188,9 +188,9 @@ def plot(records: list[dict[str, Any]], path: Path) -> None:
             if rows:
                 label = f"{'ngcrun' if way == 'ours' else way}, {kind}"
                 how = {"color": colour, "linestyle": style, "marker": ".", "label": label}
-                axes[0].plot([x for x, _ in rows], [r["s"] for _, r in rows], **how)
-                axes[1].plot([x for x, _ in rows], [r["rss_mib"] for _, r in rows], **how)
-    for axis, label in zip(axes, ("seconds", "peak memory (RSS), MiB"), strict=True):
+                axes[0].plot([x for x, _ in rows], [r["cpu_s"] for _, r in rows], **how)
+                axes[1].plot([x for x, _ in rows], [r["anon_mib"] for _, r in rows], **how)
+    for axis, label in zip(axes, ("CPU seconds", "peak anonymous memory, MiB"), strict=True):
         axis.set(xscale="log", yscale="log", xlabel="million trips", ylabel=label)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)

@@ -81,7 +81,7 @@ class RawTable:
     def scan(self, row_number: str, *, plain: bool = False) -> pl.LazyFrame:
         """The table with its row numbers; the cells of a CSV file stay text, so that a bad one can be counted.
 
-        `plain`: a CSV file of ASCII without quotes, which is read a fifth faster for it.
+        `plain`: a CSV file of ASCII without quotes, which is read faster for it.
         """
         import polars as pl
 
