@@ -315,6 +315,7 @@ def bench(session: nox.Session) -> None:
     if os.geteuid() == 0:
         session.run(python, "bench/docker.py", external=True)
     session.run(python, "bench/data.py", external=True)
+    session.run(python, "bench/etl.py", external=True)
     session.run(python, "bench/hpo.py", external=True)
     load = CACHE / "perf-analyzer"
     if os.geteuid() == 0 and not (load / "bin").is_dir():

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.rapids.learners import BOOSTER_PARAMS, Fitted, Task, XGBoost, shares
 
 if TYPE_CHECKING:
     from runtime.rapids.learners import Array, Batches
+
+PLACES = ("auto", "memory", "disk")
+CGROUP = [
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+]
 
 # (scores by part, 0-based round) as a round ends; True stops the training
 OnRound = Callable[[Mapping[str, float], int], bool]
@@ -33,14 +41,41 @@ class Boosted:
 
 
 def matrices(task: Task, max_bin: int) -> Matrices:
-    """Read the batches once each way XGBoost asks for them and keep them as bins, a byte a value up to 256 bins."""
+    """Read the batches once each way XGBoost asks for them and keep them as bins, a byte a value up to 256 bins.
+
+    With `task.cache` the bins lie in files there, which XGBoost removes with the matrix; the trees are the same.
+    """
     import xgboost
 
     how = {"max_bin": max_bin, "nthread": task.threads or None}
-    train = xgboost.QuantileDMatrix(_data_iter(task.train, task), **how)
+    kind = xgboost.ExtMemQuantileDMatrix if task.cache else xgboost.QuantileDMatrix
+    train = kind(_data_iter(task.train, task, "train"), **how)
     if task.validation is None:
         return Matrices(train, None)
-    return Matrices(train, xgboost.QuantileDMatrix(_data_iter(task.validation, task), ref=train, **how))
+    return Matrices(train, kind(_data_iter(task.validation, task, "validation"), ref=train, **how))
+
+
+def place(wanted: str, rows: int, features: int, free: int) -> str:
+    """`memory` or `disk`: where the bins of so many rows go for `wanted`, one of `PLACES`, with `free` bytes of memory.
+
+    The bins of 7.0 million rows of 12 features made a process of 975 MiB, 96 bytes a row with what a training adds, and
+    the same on disk one of 765 MiB, which took longer (XGBoost 3.4.1, two threads, ten rounds).
+    """
+    if wanted != "auto":
+        return wanted
+    return "disk" if rows * (2 * features + 72) > free else "memory"
+
+
+def free_bytes() -> int:
+    """The memory that this process may still take: of the machine, or what a container's limit leaves of it."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return sys.maxsize
+    free = next(int(line.split()[1]) << 10 for line in meminfo.read_text().splitlines() if "MemAvailable" in line)
+    for limit, used in CGROUP:  # Source: the kernel's cgroup-v2.rst and cgroup-v1/memory.rst
+        if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
 
 
 def boost(learner: XGBoost, data: Matrices, task: Task, on_round: OnRound, *, watch_train: bool = True) -> Boosted:
@@ -107,13 +142,13 @@ def fit(learner: XGBoost, task: Task, data: Matrices | None = None) -> Fitted:
     return Fitted(made.booster, shares({name: float(gain.get(name, 0.0)) for name in task.features}))
 
 
-def _data_iter(batches: Batches, task: Task) -> Any:
+def _data_iter(batches: Batches, task: Task, part: str) -> Any:
     """XGBoost's iterator over batches, which holds one at a time beside the quantised matrix."""
     import xgboost
 
     class Iterating(xgboost.DataIter):  # type: ignore[misc] # xgboost publishes no types
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__(cache_prefix=str(Path(task.cache) / part) if task.cache else None)
             self.rest = batches()
 
         def reset(self) -> None:

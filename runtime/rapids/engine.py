@@ -9,22 +9,29 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput, ToolFailed
 from runtime.metrics import Metrics
-from runtime.rapids import naive_times
+from runtime.rapids import duckdb_check, naive_times, translation
 
 if TYPE_CHECKING:
     import polars as pl
 
 CHOICES = ("auto", "cpu", "gpu")
+# Of the steps whose queries are also written in SQL: the CPU's result, compared with what DuckDB makes of it.
+CHECKED = "duckdb-check"
+QUERY_CHOICES = (*CHOICES, CHECKED)
+FALLBACKS = ("cpu", "refuse")  # what becomes of a query that the GPU cannot run
 # A row group is what a reader decodes at once, on either engine. At 500,000 rows transform held 620 MiB on 8 million
 # rows, at 200,000 it holds 470 MiB (two cores).
 ROW_GROUP = 200_000
+# On 2.5 million trips level 1 took 1.07 s of CPU where level 3 took 1.40 s, for 4 percent more bytes. cudf-polars
+# knows no levels: a query that names one falls back to the CPU.
+CPU_ZSTD = 1
 
 
 def gpu_problem(package: str) -> str | None:
@@ -88,7 +95,8 @@ def choose(wanted: str, package: str, metrics: Metrics, data: Path | None = None
 
     `data`: what is going to be queried; with it, `auto` takes the CPU where the GPU would not be faster.
     """
-    problem = None if wanted == "cpu" else gpu_problem(package)
+    on_cpu = wanted in ("cpu", CHECKED)
+    problem = None if on_cpu else gpu_problem(package)
     if wanted == "auto" and problem is None and data is not None:
         name, why = faster(rows_about(data), os.cpu_count() or 1)
         problem = why if name == "cpu" else None
@@ -96,7 +104,7 @@ def choose(wanted: str, package: str, metrics: Metrics, data: Path | None = None
         raise BadInput.of(
             "engine", wanted, problem, "set engine=cpu or engine=auto, or run it in the rapids image on a GPU"
         )
-    name = "cpu" if wanted == "cpu" or problem else "gpu"
+    name = "cpu" if on_cpu or problem else "gpu"
     metrics.tags({"engine": name, "engine_reason": problem or f"engine={wanted}"})
     metrics.log({"engine_gpu": float(name == "gpu"), "engine_fallbacks": 0.0})
     return name
@@ -108,19 +116,40 @@ class Engine:
 
     name: str
     metrics: Metrics
+    checked: bool = False
+    fallback: str = "cpu"
+    compared: int = 0
     fallbacks: int = 0
 
     @classmethod
-    def of(cls, wanted: str, metrics: Metrics, data: Path) -> Engine:
-        """The engine for a port's value `auto`, `cpu` or `gpu`, and what it will read; raises `BadInput`."""
+    def of(cls, wanted: str, metrics: Metrics, data: Path, fallback: str = "cpu") -> Engine:
+        """The engine for a port's value, one of `QUERY_CHOICES`, and what it will read; raises `BadInput`.
+
+        `fallback`: one of `FALLBACKS`. `refuse` raises for a query that the GPU cannot run, before it runs, also on a
+        CPU where cudf-polars is installed.
+        """
+        if wanted == CHECKED:
+            duckdb_check.require()
+        if fallback == "refuse":
+            metrics.tags({"fallback_foreseen": "yes" if translation.can_tell() else "no: cudf-polars is not installed"})
         # Unlimited, Polars reads ahead of a slow sink: at 24 and 72 million rows transform held 0.7 and 1.4 GiB, with
         # this 0.7 GiB at both (polars 1.44.2, two cores, row groups of 500,000). Read once, at a process's first query.
         os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", str(max(2, os.cpu_count() or 2)))
-        return cls(choose(wanted, "cudf_polars", metrics, data), metrics)
+        return cls(choose(wanted, "cudf_polars", metrics, data), metrics, wanted == CHECKED, fallback)
+
+    def check(self, written: Path, sql: Callable[[], str]) -> None:
+        """With `engine=duckdb-check`: raises `ToolFailed` unless DuckDB's result of `sql` is what was written."""
+        if self.checked:
+            self.compared = duckdb_check.compare(sql(), written, self.metrics, self.compared)
 
     def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
         """The result of a query, which must be small."""
-        return self._run(lambda engine: query.collect(engine=engine))  # type: ignore[no-any-return]
+        self._refuse([query])
+        return self._run(query, lambda engine: query.collect(engine=engine))  # type: ignore[no-any-return]
+
+    def shared(self, query: pl.LazyFrame) -> pl.LazyFrame:
+        """The query, to be computed once for all that `write` makes of it, where the engine can."""
+        return query.cache() if self.name == "cpu" else query
 
     def write(self, outputs: Mapping[Path, pl.LazyFrame], summary: pl.LazyFrame) -> pl.DataFrame:
         """Write each query to its Parquet file and return the result of `summary`.
@@ -129,29 +158,45 @@ class Engine:
         """
         import polars as pl
 
+        plans = {path: _sink(query, path, lazy=True) for path, query in outputs.items()}
+        self._refuse([*plans.values(), summary])
         if self.name == "cpu":
-            sinks = [_sink(query, path, lazy=True) for path, query in outputs.items()]
+            sinks = [_sink(query, path, lazy=True, compression_level=CPU_ZSTD) for path, query in outputs.items()]
             return pl.collect_all([*sinks, summary], engine="streaming")[-1]
         for path, query in outputs.items():
-            self._run(lambda engine, query=query, path=path: _sink(query, path, engine=engine))
+            self._run(plans[path], lambda engine, query=query, path=path: _sink(query, path, engine=engine))
             naive_times.restore(path, query.collect_schema())
         return self.collect(summary)
 
-    def _run(self, act: Any) -> Any:
+    def _refuse(self, plans: list[pl.LazyFrame]) -> None:
+        """With `fallback=refuse`: raises `BadInput` for the first that the GPU cannot run, where that can be told."""
+        if self.fallback == "refuse" and translation.can_tell():
+            for reason in filter(None, map(translation.problem, plans)):
+                self._fell_back(reason)
+
+    def _fell_back(self, reason: str) -> None:
+        """Tell it; raises `BadInput` with `fallback=refuse`."""
+        self.fallbacks += 1
+        self.metrics.tags({"engine_fallback": reason})
+        self.metrics.log({"engine_fallbacks": float(self.fallbacks)})
+        if self.fallback == "refuse":
+            raise BadInput.of("fallback", "refuse", f"the GPU cannot run a query: {reason}", "set fallback=cpu")
+
+    def _run(self, plan: pl.LazyFrame, act: Any) -> Any:
         import polars as pl
 
         if self.name == "cpu":
             return act("streaming")
-        try:
-            return act(pl.GPUEngine(executor="streaming", raise_on_fail=True))
-        except pl.exceptions.ComputeError as error:
-            reason = str(error).strip().splitlines()[0][:300]
-            # Source: cudf_polars/callback.py (26.10): it raises this for a plan with operations that the GPU lacks.
-            if "NotImplementedError" not in reason:
-                raise ToolFailed(f"the GPU engine failed: {reason}; try engine=cpu") from error
-        self.fallbacks += 1
-        self.metrics.tags({"engine_fallback": reason})
-        self.metrics.log({"engine_fallbacks": float(self.fallbacks)})
+        reason = translation.problem(plan)
+        if reason is None:
+            try:
+                return act(pl.GPUEngine(executor="streaming", raise_on_fail=True))
+            except pl.exceptions.ComputeError as error:
+                reason = str(error).strip().splitlines()[0][:300]
+                # Source: cudf_polars/callback.py (26.10): it raises this for a plan with operations that the GPU lacks.
+                if "NotImplementedError" not in reason:
+                    raise ToolFailed(f"the GPU engine failed: {reason}; try engine=cpu") from error
+        self._fell_back(reason)
         return act("streaming")
 
 

@@ -98,7 +98,7 @@ class Fitted:
 class Task:
     """What to fit on, and where; `log(values, step)` gets XGBoost's figures of each round as it ends.
 
-    `threads`: of the CPU for XGBoost; 0 for all.
+    `threads`: of the CPU for XGBoost; 0 for all. `cache`: the folder for XGBoost's bins; empty to keep them in memory.
     """
 
     features: list[str]
@@ -108,6 +108,7 @@ class Task:
     engine: str
     log: Callable[[Mapping[str, float], int], None]
     threads: int = 0
+    cache: str = ""
 
 
 def fit(learner: Learner, task: Task) -> Fitted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +12,8 @@ from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput
 from runtime.execute import main
 from runtime.metrics import Metrics
+from runtime.rapids import duckdb_check, tables
 from runtime.rapids import engine as engines
-from runtime.rapids import tables
 from runtime.rapids.schemas import (
     CANONICAL,
     SCHEMAS,
@@ -49,14 +50,17 @@ class Ports:
     max_unreadable: Annotated[
         float, Param("Share of unreadable rows above which the step fails", minimum=0, maximum=1)
     ] = 0.1
-    engine: Annotated[str, Param("Where the queries run", choices=engines.CHOICES)] = "auto"
+    engine: Annotated[str, Param("Where the queries run", choices=engines.QUERY_CHOICES)] = "auto"
+    fallback: Annotated[str, Param("What becomes of a query that the GPU cannot run", choices=engines.FALLBACKS)] = (
+        "cpu"
+    )
     prepared: Annotated[Path, Output("Parquet dataset: part-NNNNN.parquet, one for each raw file")]
 
 
 @component(name="rapids_prepare", version="1", image="rapids")
 def prepare(ports: Ports, metrics: Metrics) -> None:
     """Write `part-NNNNN.parquet` for each raw file, in the order of the files' names, and log the rows by reason."""
-    engine = engines.Engine.of(ports.engine, metrics, ports.trips)
+    engine = engines.Engine.of(ports.engine, metrics, ports.trips, ports.fallback)
     raw = _recognise_all(ports)
     counts: dict[str, int] = dict.fromkeys(["rows_read", "rows_kept"], 0)
     for number, (table, schema) in enumerate(raw):
@@ -110,20 +114,22 @@ def _write_part(
     import polars as pl
 
     with tables.reading("trips", table.path):
-        ragged, lines = tables.ragged_rows(table) if table.is_csv else (None, None)
-        query, reasons = canonical(table.scan(_ROW), table.header, schema, ports.datetime_format, ragged)
+        ragged, lines, plain = tables.ragged_rows(table) if table.is_csv else (None, None, False)
+        query, reasons = canonical(table.scan(_ROW, plain=plain), table.header, schema, ports.datetime_format, ragged)
         trip_id = (pl.col(_ROW).cast(pl.Int64) + number * FILE_STRIDE).alias(TRIP_ID)
         kept = query.filter(pl.col(_REASON).is_null()).select(trip_id, *CANONICAL)
         dropped = [(pl.col(_REASON) == i).sum().alias(reason) for i, reason in enumerate(reasons)]
         summary = query.select(
             pl.len().alias("rows_read"), pl.col(_REASON).is_null().sum().alias("rows_kept"), *dropped
         )
-        row = engine.write({ports.prepared / f"part-{number:05d}.parquet": kept}, summary).row(0, named=True)
+        part = ports.prepared / f"part-{number:05d}.parquet"
+        row = engine.write({part: kept}, summary).row(0, named=True)
     if lines is not None and lines != row["rows_read"]:
         wrong = (
             f"has {lines} lines of data but {row['rows_read']} rows: a quote or a line end stands in the wrong place"
         )
         raise BadInput.of("trips", table.path, wrong, "repair the quotes")
+    engine.check(part, partial(duckdb_check.prepared_sql, number * FILE_STRIDE, table, schema, ports.datetime_format))
     return {key: n for key, n in row.items() if n or key in ("rows_read", "rows_kept")}
 
 

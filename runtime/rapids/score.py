@@ -39,13 +39,16 @@ class Ports:
     truth: Annotated[Path, Input("Table with that id and the truth, such as the held-out part of rapids_transform")]
     target: Annotated[str, Param("Column of `truth` that holds the true value")] = TARGET
     engine: Annotated[str, Param("Where the queries run", choices=engines.CHOICES)] = "auto"
+    fallback: Annotated[str, Param("What becomes of a query that the GPU cannot run", choices=engines.FALLBACKS)] = (
+        "cpu"
+    )
     report: Annotated[Path, Output("Folder with score.json and predicted_vs_true.png")]
 
 
 @component(name="rapids_score", version="1", image="rapids")
 def score(ports: Ports, metrics: Metrics) -> None:
     """Write `score.json` and `predicted_vs_true.png`; log the figures."""
-    engine = engines.Engine.of(ports.engine, metrics, ports.predictions)
+    engine = engines.Engine.of(ports.engine, metrics, ports.predictions, ports.fallback)
     predicted = _table("predictions", ports.predictions, PREDICTION, "__predicted")
     truth = _table("truth", ports.truth, ports.target, "__true")
     rows = {"predictions": _count(engine, predicted), "truth": _count(engine, truth)}

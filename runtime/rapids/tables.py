@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +43,14 @@ def listing(port: str, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
 def reading(port: str, path: Path) -> Iterator[None]:
     """Turn what the readers say of a broken file into `BadInput`; a full disk and the like pass through."""
     import polars as pl
-    import pyarrow as pa
 
     try:
         yield
-    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+    except Exception as error:
+        arrow = sys.modules.get("pyarrow")  # a tenth of a second to import, and many steps do without
+        kinds = (pl.exceptions.PolarsError, OSError, *([arrow.ArrowException] if arrow else []))
+        if not isinstance(error, kinds):
+            raise
         if machine_failure(error) is not None:
             raise
         what = "Parquet file" if path.suffix.lower() == ".parquet" or path.is_dir() else "CSV file"
@@ -74,8 +78,11 @@ class RawTable:
         """Whether every cell is text."""
         return self.path.suffix.lower() == ".csv"
 
-    def scan(self, row_number: str) -> pl.LazyFrame:
-        """The table with its row numbers; the cells of a CSV file stay text, so that a bad one can be counted."""
+    def scan(self, row_number: str, *, plain: bool = False) -> pl.LazyFrame:
+        """The table with its row numbers; the cells of a CSV file stay text, so that a bad one can be counted.
+
+        `plain`: a CSV file of ASCII without quotes, which is read faster for it.
+        """
         import polars as pl
 
         if not self.is_csv:
@@ -86,7 +93,8 @@ class RawTable:
             schema=dict.fromkeys(self.header, pl.String),
             truncate_ragged_lines=True,  # those rows are found by `ragged_rows` and dropped by number
             row_index_name=row_number,
-            encoding="utf8-lossy",  # a byte that is no UTF-8 spoils its cell, not the file
+            quote_char=None if plain else '"',
+            encoding="utf8" if plain else "utf8-lossy",  # a byte that is no UTF-8 spoils its cell, not the file
         )
 
 
@@ -101,26 +109,27 @@ def open_raw(port: str, path: Path, separator: str) -> RawTable:
         return RawTable(path, dict(lazy.collect_schema()), separator)
 
 
-def ragged_rows(table: RawTable) -> tuple[np.ndarray[Any, Any], int]:
-    """The 0-based numbers of the CSV rows that have not as many cells as the header, and the number of all rows.
+def ragged_rows(table: RawTable) -> tuple[np.ndarray[Any, Any], int, bool]:
+    """The 0-based numbers of rows with more or fewer cells than the header, the number of all rows, and `plain`.
 
     Polars fills or cuts such rows without a word, so they are looked for in the bytes.
     """
     return _ragged_by_bytes(table) or _ragged_by_csv(table)
 
 
-def _ragged_by_bytes(table: RawTable) -> tuple[np.ndarray[Any, Any], int] | None:
+def _ragged_by_bytes(table: RawTable) -> tuple[np.ndarray[Any, Any], int, bool] | None:
     """Count separators between line ends; None when the file has quotes, where a separator may be text."""
     import numpy as np
 
     wanted, separator = len(table.header) - 1, ord(table.separator)
     found: list[Any] = []
-    lines = 0
+    lines, plain = 0, True
     with table.path.open("rb") as file:
         while block := file.read(CHUNK_BYTES):
             block += file.readline()
             if b'"' in block:
                 return None
+            plain = plain and block.isascii()
             data = np.frombuffer(block, dtype=np.uint8)
             starts = np.concatenate(([0], np.flatnonzero(data == 10) + 1))
             starts = starts[starts < data.size]
@@ -128,10 +137,10 @@ def _ragged_by_bytes(table: RawTable) -> tuple[np.ndarray[Any, Any], int] | None
             found.append(np.flatnonzero(cells != wanted) + lines)
             lines += starts.size
     rows = np.concatenate(found) - 1  # the header is line 0
-    return rows[rows >= 0], lines - 1
+    return rows[rows >= 0], lines - 1, plain
 
 
-def _ragged_by_csv(table: RawTable) -> tuple[np.ndarray[Any, Any], int]:
+def _ragged_by_csv(table: RawTable) -> tuple[np.ndarray[Any, Any], int, bool]:
     import numpy as np
 
     found: list[int] = []
@@ -140,7 +149,7 @@ def _ragged_by_csv(table: RawTable) -> tuple[np.ndarray[Any, Any], int]:
         for number, cells in enumerate(csv.reader(file, delimiter=table.separator), start=-1):
             if number >= 0 and len(cells) != len(table.header):
                 found.append(number)
-    return np.array(found, dtype=np.int64), number + 1
+    return np.array(found, dtype=np.int64), number + 1, False
 
 
 def batches(files: list[Path], columns: list[str], rows: int = 250_000) -> Iterator[pl.DataFrame]:

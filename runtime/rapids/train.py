@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,8 @@ from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput, Problem
 from runtime.execute import main
 from runtime.metrics import Metrics
+from runtime.rapids import boosting, learners, model_folder, training
 from runtime.rapids import engine as engines
-from runtime.rapids import learners, model_folder, training
 from runtime.rapids.learners import Linear, RandomForest, XGBoost
 
 # A sweep sets inputs, each by itself; the fields of a group are one text, `overrides`.
@@ -45,6 +46,9 @@ class Ports:
     ] = 0.1
     seed: Annotated[int, Param("Seed of all that is random", minimum=0, maximum=1_000_000)] = 0
     engine: Annotated[str, Param("Where it trains", choices=engines.CHOICES)] = "auto"
+    bins: Annotated[
+        str, Param("Where XGBoost's bins lie; auto is disk where memory would not hold them", choices=boosting.PLACES)
+    ] = "auto"
     max_depth: Annotated[int | None, Param(f"{_WINS}.max_depth", **_bounds("max_depth"))] = None
     learning_rate: Annotated[float | None, Param(f"{_WINS}.learning_rate", **_bounds("learning_rate"))] = None
     min_child_weight: Annotated[float | None, Param(f"{_WINS}.min_child_weight", **_bounds("min_child_weight"))] = None
@@ -66,13 +70,25 @@ def train(ports: Ports, metrics: Metrics) -> None:
     data = parts.training(ports.validation_share, ports.seed)
     validation = data.validation if ports.validation_share and training.any_rows(data.validation) else None
     task = learners.Task(parts.features, data.training, validation, ports.seed, engine, metrics.log)
-    fitted = learners.fit(learner, task)
+    with tempfile.TemporaryDirectory(prefix="ngcrun-bins-") as cache:
+        on_disk = _on_disk(ports, parts, engine) if name == "xgboost" else False
+        metrics.tags({"bins": "disk" if on_disk else "memory"} if name == "xgboost" else {})
+        fitted = learners.fit(learner, dataclasses.replace(task, cache=cache if on_disk else ""))
     training.write_model(ports.trained, fitted, learner, parts, metrics)
     if name != "xgboost":  # which has logged its own, round by round
         predict, _ = model_folder.load("trained", ports.trained)
         for part, batches in (("train", data.training), ("validation", validation)):
             found = training.scores(predict, batches) if batches else {}
             metrics.log({f"{part}_{k}": v for k, v in found.items()})
+
+
+def _on_disk(ports: Ports, parts: training.Parts, engine: str) -> bool:
+    """Whether XGBoost's bins go into files; raises `BadInput` where a GPU trains, which has not been tried."""
+    if engine == "gpu":
+        if ports.bins == "disk":
+            raise BadInput.of("bins", "disk", "is for training on a CPU", "set bins=auto, or engine=cpu")
+        return False
+    return boosting.place(ports.bins, parts.rows(), len(parts.features), boosting.free_bytes()) == "disk"
 
 
 def _settled(ports: Ports) -> learners.Learner:

@@ -43,6 +43,12 @@ class Parts:
         """The column that numbers the rows."""
         return str(self.content.get("id", TRIP_ID))
 
+    def rows(self) -> int:
+        """The rows of the training part, by the files' footers."""
+        import polars as pl
+
+        return int(pl.scan_parquet(self.train).select(pl.len()).collect(engine="streaming").item())
+
     def training(self, validation_share: float, seed: int) -> Data:
         """The rows of the training part."""
         return Data(self.train, self.features, self.target, validation_share, seed, self.id)

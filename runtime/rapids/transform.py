@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,8 @@ from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput
 from runtime.execute import main
 from runtime.metrics import Metrics
+from runtime.rapids import duckdb_check, tables
 from runtime.rapids import engine as engines
-from runtime.rapids import tables
 from runtime.rapids.features import NO_LIMITS, Limits, drop_tests, feature_expressions, write_features
 from runtime.rapids.prepare import check_sum
 from runtime.rapids.schemas import CANONICAL, TARGET, TRIP_ID
@@ -20,7 +21,8 @@ from runtime.rapids.schemas import CANONICAL, TARGET, TRIP_ID
 if TYPE_CHECKING:
     import polars as pl
 
-_REASON = "__reason"
+_REASON, _HELD_OUT, PART = "__reason", "__held_out", "part-00000.parquet"
+LOOKED_AT_ROWS = 10_000  # of a dataset, to see which columns it has
 
 
 @dataclass(kw_only=True)
@@ -36,7 +38,10 @@ class Ports:
     ] = field(default_factory=Limits)
     test_share: Annotated[float, Param("Share of the trips that is held out", minimum=0.001, maximum=0.9)] = 0.2
     seed: Annotated[int, Param("Which trips are held out", minimum=0, maximum=1_000_000)] = 0
-    engine: Annotated[str, Param("Where the queries run", choices=engines.CHOICES)] = "auto"
+    engine: Annotated[str, Param("Where the queries run", choices=engines.QUERY_CHOICES)] = "auto"
+    fallback: Annotated[str, Param("What becomes of a query that the GPU cannot run", choices=engines.FALLBACKS)] = (
+        "cpu"
+    )
     train: Annotated[Path, Output("Parquet dataset with trip_id, features and target, and features.json")]
     test: Annotated[Path, Output("The held-out part, laid out the same")]
 
@@ -44,50 +49,74 @@ class Ports:
 @component(name="rapids_transform", version="1", image="rapids")
 def transform(ports: Ports, metrics: Metrics) -> None:
     """Write `part-00000.parquet` and `features.json` into `train` and `test`; log the rows by reason."""
-    engine = engines.Engine.of(ports.engine, metrics, ports.prepared)
+    engine = engines.Engine.of(ports.engine, metrics, ports.prepared, ports.fallback)
     files = tables.listing("prepared", ports.prepared, (".parquet",))
     with tables.reading("prepared", ports.prepared):
-        query, reasons = _scan(files, ports)
-        held_out = in_share(ports.test_share, ports.seed)
-        row = engine.collect(_summary(query, reasons, held_out)).row(0, named=True)
+        _require_columns(files, ports)
+        given = _given(engine, files)
+        row, names = _write(engine, files, ports, given)
         counts = {key: n for key, n in row.items() if key.startswith("rows_") and (n or "dropped" not in key)}
         metrics.log(counts)
         check_sum({key: n for key, n in counts.items() if key.split("_")[1] in ("read", "kept", "dropped")})
         _require_rows(ports, counts)
-        names = [name for name in feature_expressions() if row[f"present_{name}"]]
+        if names != given:  # rare: what some trips have, and none that is kept
+            _write(engine, files, ports, names)
         absent = [name for name in feature_expressions() if name not in names]
         metrics.tags({"features": ", ".join(names), "features_left_out": ", ".join(absent) or "none"})
         metrics.log({"features": len(names)})
-        kept = query.filter(_is_kept()).select(TRIP_ID, *names, TARGET, held_out.alias("__held_out"))
-        _write(engine, kept, ports, [TRIP_ID, *names, TARGET])
     for folder, part in ((ports.train, "train"), (ports.test, "test")):
+        held = part == "test"
+        settings = (files, ports.limits, names, (ports.test_share, ports.seed))
+        engine.check(folder / PART, partial(duckdb_check.transformed_sql, *settings, held=held))
         write_features(folder, names, left_out=absent, part=part, rows=row[f"rows_{part}"])
 
 
-def _scan(files: list[Path], ports: Ports) -> tuple[pl.LazyFrame, list[str]]:
-    """The trips with features, target and the number of the reason why each is dropped (or null)."""
+def _require_columns(files: list[Path], ports: Ports) -> None:
     import polars as pl
 
-    trips = pl.scan_parquet(files)
-    missing = [name for name in (TRIP_ID, *CANONICAL) if name not in trips.collect_schema()]
+    schema = pl.scan_parquet(files).collect_schema()
+    missing = [name for name in (TRIP_ID, *CANONICAL) if name not in schema]
     if missing:
         raise BadInput.of(
             "prepared", ports.prepared, f"lacks {', '.join(missing)}", "give the output of rapids_prepare"
         )
-    tests = drop_tests(ports.limits)
+
+
+def _given(engine: engines.Engine, files: list[Path]) -> list[str]:
+    """The features whose columns are not missing in every trip.
+
+    Looks at the first trips, and reads in full only the columns that those lack: an empty one takes no space.
+    """
+    import polars as pl
+
+    trips = pl.scan_parquet(files)
+    has = [pl.col(name).is_not_null().any().alias(name) for name in CANONICAL]
+    found = engine.collect(trips.head(LOOKED_AT_ROWS).select(has)).row(0, named=True)
+    rest = [name for name, any_ in found.items() if not any_]
+    if rest:
+        found |= engine.collect(trips.select(pl.col(name).is_not_null().any() for name in rest)).row(0, named=True)
+    return [n for n, made in feature_expressions().items() if all(found[c] for c in made.meta.root_names())]
+
+
+def _scan(files: list[Path], limits: Limits) -> tuple[pl.LazyFrame, list[str]]:
+    """The trips with features, target and the number of the reason why each is dropped (or null)."""
+    import polars as pl
+
+    tests = drop_tests(limits)
     reason = pl.lit(None, dtype=pl.Int8)
     for number, test in reversed(list(enumerate(tests.values()))):
         reason = pl.when(test).then(pl.lit(number, dtype=pl.Int8)).otherwise(reason)
     features = feature_expressions().values()
-    return trips.select(TRIP_ID, *features, pl.col(TARGET).cast(pl.Float32), reason.alias(_REASON)), list(tests)
+    target = pl.col(TARGET).cast(pl.Float32)
+    return pl.scan_parquet(files).select(TRIP_ID, *features, target, reason.alias(_REASON)), list(tests)
 
 
-def _summary(query: pl.LazyFrame, reasons: list[str], held_out: pl.Expr) -> pl.LazyFrame:
+def _summary(query: pl.LazyFrame, reasons: list[str], names: list[str]) -> pl.LazyFrame:
     """One row: rows read, kept, dropped by reason, in each part, and for each feature how many kept rows have it."""
     import polars as pl
 
-    kept = _is_kept()
-    present = [(kept & pl.col(n).is_not_null()).sum().alias(f"present_{n}") for n in feature_expressions()]
+    kept, held_out = _is_kept(), pl.col(_HELD_OUT)
+    present = [(kept & pl.col(n).is_not_null()).sum().alias(f"present_{n}") for n in names]
     return query.select(
         pl.len().alias("rows_read"),
         kept.sum().alias("rows_kept"),
@@ -127,15 +156,24 @@ def _require_rows(ports: Ports, counts: dict[str, int]) -> None:
             raise BadInput.of("test_share", ports.test_share, wrong, "give more trips or another share")
 
 
-def _write(engine: engines.Engine, kept: pl.LazyFrame, ports: Ports, columns: list[str]) -> None:
+def _write(
+    engine: engines.Engine, files: list[Path], ports: Ports, names: list[str]
+) -> tuple[dict[str, int], list[str]]:
+    """Write both parts with the features `names`; also returns the sums, and which of `names` a kept trip has."""
     import polars as pl
 
-    held_out = pl.col("__held_out")
+    query, reasons = _scan(files, ports.limits)
+    share = in_share(ports.test_share, ports.seed).alias(_HELD_OUT)
+    query = engine.shared(query.select(TRIP_ID, *names, TARGET, _REASON, share))
+    kept, held_out, columns = query.filter(_is_kept()), pl.col(_HELD_OUT), [TRIP_ID, *names, TARGET]
     parts = {
-        ports.train / "part-00000.parquet": kept.filter(~held_out).select(columns),
-        ports.test / "part-00000.parquet": kept.filter(held_out).select(columns),
+        ports.train / PART: kept.filter(~held_out).select(columns),
+        ports.test / PART: kept.filter(held_out).select(columns),
     }
-    engine.write(parts, kept.select(pl.len()))
+    for path in parts:  # of a first try, with other features
+        path.unlink(missing_ok=True)
+    row = engine.write(parts, _summary(query, reasons, names)).row(0, named=True)
+    return row, [name for name in names if row[f"present_{name}"]]
 
 
 if __name__ == "__main__":

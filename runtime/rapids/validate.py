@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from runtime.component import Input, Output, Param, component
 from runtime.errors import BadInput, Problem, nearest
@@ -86,13 +86,13 @@ def _open_all(ports: Ports, contract: Contract) -> list[tables.RawTable]:
     return found
 
 
-def _query(number: int, table: tables.RawTable, contract: Contract) -> pl.LazyFrame:
+def _query(number: int, table: tables.RawTable, contract: Contract, *, plain: bool = False) -> pl.LazyFrame:
     import polars as pl
 
     from runtime.rapids import contract as contracts
 
     row_id = (pl.col(_ROW).cast(pl.Int64) + number * FILE_STRIDE).alias(ROW_ID)
-    return contracts.opened(contract, table.scan(_ROW), table.header).with_columns(row_id)
+    return contracts.opened(contract, table.scan(_ROW, plain=plain), table.header).with_columns(row_id)
 
 
 def _twice(engine: engines.Engine, files: list[tables.RawTable], contract: Contract) -> pl.Series | None:
@@ -119,18 +119,12 @@ def _write_part(  # noqa: PLR0913, PLR0917 - what a part is made of
     from runtime.rapids import contract as contracts
 
     with tables.reading("data", table.path):
-        tests = contracts.tests(contract)
-        if table.is_csv:
-            ragged, _lines = tables.ragged_rows(table)
-            if len(ragged):
-                broken = pl.col(_ROW).is_in(pl.Series(ragged, dtype=pl.UInt32).implode())
-                tests = {"ragged": broken, **tests}
-        if twice is not None and len(twice):
-            tests["duplicate"] = pl.col(ROW_ID).is_in(twice.implode())
+        ragged, lines, plain = tables.ragged_rows(table) if table.is_csv else (None, None, False)
+        tests = _tests(contract, ragged, twice)
         reason = pl.lit(None, dtype=pl.Int16)
         for index, test in reversed(list(enumerate(tests.values()))):
             reason = pl.when(test).then(pl.lit(index, dtype=pl.Int16)).otherwise(reason)
-        query = _query(number, table, contract).with_columns(reason.alias(_REASON))
+        query = _query(number, table, contract, plain=plain).with_columns(reason.alias(_REASON))
         kept = pl.col(_REASON).is_null()
         names, part = list(tests), f"part-{number:05d}.parquet"
         why = pl.col(_REASON).replace_strict(list(range(len(names))), names, return_dtype=pl.String, default=None)
@@ -144,7 +138,24 @@ def _write_part(  # noqa: PLR0913, PLR0917 - what a part is made of
         rejected = [(pl.col(_REASON) == i).sum().alias(f"rows_rejected_{name}") for i, name in enumerate(names)]
         summary = query.select(pl.len().alias("rows_read"), kept.sum().alias("rows_accepted"), *rejected)
         row = engine.write(outputs, summary).row(0, named=True)
+    if lines is not None and lines != row["rows_read"]:
+        wrong = f"has {lines} lines of data but {row['rows_read']} rows: a quote or a line end is misplaced"
+        raise BadInput.of("data", table.path, wrong, "repair the quotes")
     return {key: n for key, n in row.items() if n or key in ("rows_read", "rows_accepted")}
+
+
+def _tests(contract: Contract, ragged: Any, twice: pl.Series | None) -> dict[str, pl.Expr]:
+    """Reason -> whether a row is rejected for it: those of the contract, and rows that are ragged or repeated."""
+    import polars as pl
+
+    from runtime.rapids import contract as contracts
+
+    tests = contracts.tests(contract)
+    if ragged is not None and len(ragged):
+        tests = {"ragged": pl.col(_ROW).is_in(pl.Series(ragged, dtype=pl.UInt32).implode()), **tests}
+    if twice is not None and len(twice):
+        tests["duplicate"] = pl.col(ROW_ID).is_in(twice.implode())
+    return tests
 
 
 def _require_few(ports: Ports, counts: dict[str, int], rejected: dict[str, int]) -> None:

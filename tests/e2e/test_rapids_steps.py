@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from rapids_support import CSV, FAST, TAXI, chain, logged, run, table
 
+from runtime.rapids.engine import ROW_GROUP
 from runtime.rapids.predict import predict
 from runtime.rapids.prepare import prepare
 from runtime.rapids.schemas import CANONICAL, SCHEMAS
@@ -295,3 +297,61 @@ def test_predict_reads_a_table_without_a_target(chained, tmp_path):
     table(at["test"]).drop("fare_usd").write_parquet(tmp_path / "new" / "a.parquet")
     assert run(predict, model=at["trained"], features=tmp_path / "new", predictions=tmp_path / "out") == 0
     assert table(tmp_path / "out").equals(table(at["predictions"]))
+
+
+def test_a_feature_that_only_dropped_trips_have_is_left_out(tmp_path, metrics_file, trips_2016):
+    assert run(prepare, trips=trips_2016, prepared=tmp_path / "prepared") == 0
+    path = tmp_path / "prepared" / "part-00000.parquet"
+    trips = pl.read_parquet(path)
+    one = pl.col("trip_id") == trips["trip_id"][100]
+    changed = trips.with_columns(
+        fare_usd=pl.when(one).then(1000.0).otherwise("fare_usd"),
+        pickup_location_id=pl.when(one).then(7).cast(pl.Int32),
+    )
+    path.chmod(0o644)
+    changed.write_parquet(path)
+    parts = {name: tmp_path / name for name in ("train", "test")}
+    assert run(transform, prepared=tmp_path / "prepared", engine="duckdb-check", **parts) == 0
+    features = json.loads((tmp_path / "train" / "features.json").read_text())
+    assert features["left_out"] == ["pickup_location_id", "dropoff_location_id"]
+    for name in parts:
+        assert table(tmp_path / name).columns == ["trip_id", *[f["name"] for f in features["features"]], "fare_usd"]
+    assert logged(metrics_file)["features"] == 12
+
+
+def test_bins_on_disk_make_the_same_model(tmp_path, metrics_file, chained, monkeypatch):
+    at = chained["xgboost"]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for bins in ("disk", "memory"):
+        ports = {"train": at["train"], "test": at["test"], "trained": tmp_path / "out" / bins}
+        assert run(train, "model=xgboost", *FAST["xgboost"], bins=bins, **ports) == 0
+        assert logged(metrics_file, "tag")["bins"] == bins
+    written = {bins: sorted((tmp_path / "out" / bins).rglob("*.ubj")) for bins in ("disk", "memory")}
+    assert len(written["disk"]) == 1
+    assert written["disk"][0].read_bytes() == written["memory"][0].read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "metrics.jsonl"}
+
+
+def test_what_is_written_is_laid_out_for_those_who_read_it(tmp_path):
+    """zstd, dictionaries of whole numbers (Polars makes none of floats), row groups of one size, statistics by which a range of trip_id skips all but one of them."""
+    at = {name: tmp_path / name for name in ("prepared", "train", "test")}
+    assert run(prepare, trips=TAXI / "yellow_2018_2020.parquet", prepared=at["prepared"]) == 0
+    assert run(transform, prepared=at["prepared"], train=at["train"], test=at["test"]) == 0
+    for folder, path in at.items():
+        assert sorted(file.name for file in path.glob("*.parquet")) == ["part-00000.parquet"]
+        footer = pq.read_metadata(path / "part-00000.parquet")
+        groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+        assert all(group.num_rows <= ROW_GROUP for group in groups)
+        assert len(groups) <= footer.num_rows // ROW_GROUP + 2
+        place = footer.schema.names.index
+        ids = [group.column(place("trip_id")).statistics for group in groups]
+        ends = [end for found in ids for end in (found.min, found.max)]
+        assert ends == sorted(ends)
+        assert len(set(ends)) == len(ends)
+        for group in groups:
+            columns = [group.column(number) for number in range(footer.num_columns)]
+            assert {column.compression for column in columns} == {"ZSTD"}
+            assert all(column.statistics is not None and column.statistics.has_null_count for column in columns)
+            if folder == "prepared":
+                assert group.column(place("vendor_id")).has_dictionary_page
+    assert len(groups) == 1

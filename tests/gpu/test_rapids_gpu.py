@@ -12,8 +12,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from runtime.rapids import engine, features, learners, predict, prepare, score, tables, train, transform, tune
-from runtime.rapids.schemas import CANONICAL, TRIP_ID, Columns, recognise
+from runtime.errors import BadInput
+from runtime.metrics import Memory, Metrics
+from runtime.rapids import engine, learners, predict, prepare, score, train, transform, tune
+from runtime.rapids.schemas import TRIP_ID
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 from rapids_support import CSV, FAST, TAXI, logged, run, table
@@ -111,39 +113,44 @@ def test_a_search_on_the_gpu_finds_a_model_that_needs_no_gpu(_, workers, tmp_pat
 @pytest.mark.skipif(importlib.util.find_spec("cudf_polars") is None, reason="cudf-polars is not installed")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of its own imports
 class TestQueriesFitCudfPolars:
-    @pytest.mark.parametrize(
-        "file", [CSV / "yellow_2016.csv", CSV / "tlc_yellow_2022.csv", TAXI / "green_2016.parquet"]
-    )
-    def test_prepare(self, file):
-        raw = tables.open_raw("trips", file, ",")
-        schema = recognise(list(raw.header), Columns())
-        ragged = np.array([3, 4])
-        query, reasons = prepare.canonical(raw.scan("__row"), raw.header, schema, "%Y-%m-%d %H:%M:%S", ragged)
-        assert_translates(query.filter(pl.col("__reason").is_null()).select(*CANONICAL))
-        assert_translates(query.select((pl.col("__reason") == 0).sum().alias(reasons[0])))
+    @pytest.fixture(autouse=True)
+    def metrics(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("NGCRUN_METRICS_FILE", str(tmp_path / "metrics.jsonl"))
 
-    def test_transform(self, tmp_path, trips):
-        at = prepared(tmp_path, trips, "cpu")
-        tests = features.drop_tests(features.Limits())
-        query = pl.scan_parquet(sorted(at["prepared"].glob("*.parquet")))
-        assert_translates(query.select(TRIP_ID, *features.feature_expressions().values()))
-        assert_translates(query.select(*[test.sum().alias(name) for name, test in tests.items()]))
-        assert_translates(query.filter(transform.in_share(0.2, 3)))
+    def test_every_query_of_the_steps_translates(self, tmp_path, trips):
+        """With fallback=refuse a step translates each query that it is about to run, whatever its engine."""
+        for name in CSV.glob("*.csv"):
+            shutil.copy(name, tmp_path)
+        (tmp_path / "ragged.csv").write_text((CSV / "yellow_2016.csv").read_text() + "1,2\n")
+        shutil.copytree(trips, tmp_path, dirs_exist_ok=True)
+        at = {name: tmp_path / "out" / name for name in ("prepared", "train", "test", "truth", "predictions", "report")}
+        words = {"engine": "cpu", "fallback": "refuse"}
+        assert run(prepare.prepare, trips=tmp_path, prepared=at["prepared"], **words) == 0
+        parts = {name: at[name] for name in ("train", "test")}
+        assert run(transform.transform, prepared=at["prepared"], **parts, **words) == 0
+        at["predictions"].mkdir()
+        table(at["test"]).select(TRIP_ID, prediction="fare_usd").write_parquet(at["predictions"] / "part-00000.parquet")
+        given = {"predictions": at["predictions"], "truth": at["test"], "report": at["report"]}
+        assert run(score.score, **given, **words) == 0
+        assert logged(tmp_path / "metrics.jsonl")["engine_fallbacks"] == 0
+        assert logged(tmp_path / "metrics.jsonl", "tag")["fallback_foreseen"] == "yes"
 
-    def test_score(self, tmp_path, trips):
-        at = prepared(tmp_path, trips, "cpu")
-        truth = pl.scan_parquet(sorted(at["test"].glob("*.parquet"))).select(
-            TRIP_ID, pl.col("fare_usd").alias("__true")
-        )
-        predicted = truth.rename({"__true": "__predicted"})
-        assert_translates(score.paired(predicted, truth))
+    def test_a_query_that_would_fall_back_is_refused_before_it_runs(self, tmp_path):
+        memory = Memory()
+        metrics = Metrics([memory])
+        made = engine.Engine.of("cpu", metrics, tmp_path, "refuse")
+        ran: list[int] = []
+        query = pl.LazyFrame({"a": [1.0]}).select(pl.col("a").map_batches(ran.append, return_dtype=pl.Float64))
+        with pytest.raises(BadInput, match=r"^fallback='refuse': the GPU cannot run a query: .+; set fallback=cpu$"):
+            made.collect(query)
+        with pytest.raises(BadInput, match="the GPU cannot run a query"):
+            made.write({tmp_path / "a.parquet": query}, pl.LazyFrame({"a": [1]}))
+        metrics.close()
+        assert not ran
+        assert not (tmp_path / "a.parquet").exists()
+        assert memory.latest()["engine_fallbacks"] == 2
+        assert memory.latest("tag")["engine_fallback"]
 
-
-def assert_translates(query: pl.LazyFrame) -> None:
-    """The whole query runs on the GPU. Uses private names of polars 1.44 and cudf-polars 26.10."""
-    from cudf_polars.dsl.translate import Translator
-
-    optimized = query._ldf.with_optimizations(pl.QueryOptFlags()._pyoptflags)
-    translator = Translator(optimized.visit(), pl.GPUEngine(executor="in-memory"))
-    translator.translate_ir()
-    assert not translator.errors, translator.errors
+    def test_a_query_that_fits_runs(self, tmp_path):
+        made = engine.Engine.of("cpu", Metrics([]), tmp_path, "refuse")
+        assert made.collect(pl.LazyFrame({"a": [1.0]}).select(pl.col("a") * 2)).item() == 2.0

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from runtime.component import Component
 from runtime.errors import BadInput
 from runtime.metrics import Memory, Metrics
-from runtime.rapids import engine, features, figures, learners, model_folder, tables
+from runtime.rapids import boosting, engine, features, figures, learners, model_folder, tables, translation
 from runtime.rapids.schemas import CANONICAL, FIELDS, REQUIRED, SCHEMAS, Columns, Recognised, recognise
 from runtime.rapids.transform import in_share
 
@@ -95,7 +95,10 @@ def test_ragged_rows_are_those_with_another_number_of_cells(tmp_path_factory, ro
     assert by_bytes is not None
     assert by_bytes[0].tolist() == wanted == by_csv[0].tolist()
     assert by_bytes[1] == len(lines) - 1 == by_csv[1]
-    assert table.scan("row").select(pl.len()).collect().item() == len(lines) - 1
+    assert by_bytes[2]
+    read = [table.scan("row", plain=plain).collect() for plain in (False, True)]
+    assert read[0].height == len(lines) - 1
+    assert read[0].equals(read[1])
 
 
 def test_ragged_rows_are_found_across_the_chunks_of_a_large_file(tmp_path):
@@ -104,8 +107,8 @@ def test_ragged_rows_are_found_across_the_chunks_of_a_large_file(tmp_path):
     assert 6 * len(lines) > 2 * tables.CHUNK_BYTES
     path = tmp_path / "a.csv"
     path.write_text("\n".join(lines) + "\n")
-    rows, count = tables.ragged_rows(tables.RawTable(path, dict.fromkeys("abc", pl.String()), ","))
-    assert (rows.tolist(), count) == ([400_000], 500_000)
+    rows, count, plain = tables.ragged_rows(tables.RawTable(path, dict.fromkeys("abc", pl.String()), ","))
+    assert (rows.tolist(), count, plain) == ([400_000], 500_000, True)
 
 
 def test_hidden_files_and_other_kinds_are_no_tables(tmp_path):
@@ -234,6 +237,18 @@ def test_the_choice_of_engine_is_logged_with_its_reason():
     assert memory.latest() == {"engine_gpu": 0.0, "engine_fallbacks": 0.0}
 
 
+def test_what_would_fall_back_cannot_be_foreseen_without_cudf_polars_and_a_tag_says_so(tmp_path):
+    if translation.can_tell():
+        pytest.skip("cudf-polars is installed: tests/gpu translates the queries")
+    memory = Memory()
+    metrics = Metrics([memory])
+    made = engine.Engine.of("auto", metrics, tmp_path, "refuse")
+    assert made.collect(pl.LazyFrame({"a": [1, 2]}).select(pl.col("a").sum())).item() == 3
+    metrics.close()
+    assert memory.latest("tag")["fallback_foreseen"] == "no: cudf-polars is not installed"
+    assert memory.latest()["engine_fallbacks"] == 0
+
+
 def test_a_machine_without_a_driver_has_no_gpu_whatever_is_installed():
     try:
         ctypes.CDLL("libcuda.so.1")
@@ -280,3 +295,11 @@ def test_auto_takes_whichever_is_expected_to_be_done_first_and_says_why(tmp_path
     (tmp_path / "b.csv").write_bytes(bytes(1100))
     assert rows_about(tmp_path) == 110
     assert rows_about(tmp_path / "a.parquet") == 100
+
+
+def test_bins_go_to_disk_where_memory_would_not_hold_them():
+    assert boosting.place("auto", 7_000_000, 12, free=2**30) == "memory"
+    assert boosting.place("auto", 70_000_000, 12, free=2**30) == "disk"
+    assert boosting.place("memory", 70_000_000, 12, free=0) == "memory"
+    assert boosting.place("disk", 1, 1, free=2**30) == "disk"
+    assert boosting.free_bytes() > 2**20
