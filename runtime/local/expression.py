@@ -24,14 +24,17 @@ def binding_of(text: object) -> tuple[str, ...] | None:
 def placeholders(command: str) -> Iterator[tuple[tuple[str, ...], str, bool]]:
     """Each `${{...}}` of a command: its parts, the quote that it stands in (`'`, `"`, none), whether in `$[[ ]]`."""
     optional = [match.span() for match in OPTIONAL.finditer(command)]
+    quotes = _quotes(command)
     for match in BINDING.finditer(command):
         inside = any(start < match.start() < end for start, end in optional)
-        yield tuple(match[1].split(".")), _quote_at(command, match.start()), inside
+        yield tuple(match[1].split(".")), quotes[match.start()], inside
 
 
-def _quote_at(command: str, position: int) -> str:
-    quote, skip = "", False
-    for character in command[:position]:
+def _quotes(command: str) -> list[str]:
+    """For each character the quote that it stands in."""
+    found, quote, skip = [], "", False
+    for character in command:
+        found.append(quote)
         if skip:
             skip = False
         elif character == "\\" and quote != "'":
@@ -40,7 +43,7 @@ def _quote_at(command: str, position: int) -> str:
             quote = character
         elif character == quote:
             quote = ""
-    return quote
+    return found
 
 
 def render(command: str, values: Mapping[tuple[str, ...], str | None], paths: Collection[tuple[str, ...]] = ()) -> str:
@@ -58,9 +61,11 @@ def render(command: str, values: Mapping[tuple[str, ...], str | None], paths: Co
         value = values[tuple(match[1].split("."))]
         if value is None:
             raise KeyError(match[1])
-        return _quoted(value, _quote_at(match.string, match.start())) if tuple(match[1].split(".")) in paths else value
+        return _quoted(value, quotes[match.start()]) if tuple(match[1].split(".")) in paths else value
 
-    return BINDING.sub(one, OPTIONAL.sub(block, command)).strip()
+    text = OPTIONAL.sub(block, command)
+    quotes = _quotes(text)
+    return BINDING.sub(one, text).strip()
 
 
 def _quoted(path: str, quote: str) -> str:
