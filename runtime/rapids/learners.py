@@ -1,4 +1,4 @@
-"""The three learners behind one seam: their settings, and fitting them on the CPU or the GPU."""
+"""The learners behind one seam: their settings, and fitting them on the CPU or the GPU."""
 
 from __future__ import annotations
 
@@ -47,11 +47,25 @@ class Linear:
     l2: float = 0.0
 
 
-Learner = XGBoost | RandomForest | Linear
-NAMES: dict[str, type[Any]] = {"xgboost": XGBoost, "random_forest": RandomForest, "linear": Linear}
+@dataclass
+class Neighbours:
+    """The mean of the nearest rows, on standardised features; missing values become the median.
+
+    It keeps `max_rows` of the training rows, evenly spread, and looks at all of them for each prediction.
+    """
+
+    neighbours: int = 20
+    max_rows: int = 20_000
+
+
+Learner = XGBoost | RandomForest | Linear | Neighbours
+NAMES: dict[str, type[Any]] = {
+    "xgboost": XGBoost, "random_forest": RandomForest, "linear": Linear, "neighbours": Neighbours,
+}  # fmt: skip
+JUDGED_BY = 500  # rows whose features are shuffled, to see what a model without weights of its own makes of them
 BOOSTER_PARAMS = ("max_depth", "learning_rate", "min_child_weight", "subsample", "reg_lambda", "max_bin")
 # Which package fits each on a GPU.
-GPU_PACKAGE = {"xgboost": "xgboost", "random_forest": "cuml", "linear": "cuml"}
+GPU_PACKAGE = {"xgboost": "xgboost", "random_forest": "cuml", "linear": "cuml", "neighbours": "cuml"}
 # Inclusive bounds of each setting.
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "rounds": (1, math.inf),
@@ -66,11 +80,13 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "min_samples_leaf": (1, math.inf),
     "max_features": (0.01, 1),
     "l2": (0, math.inf),
+    "neighbours": (1, 1000),
+    "max_rows": (1, 1_000_000),
 }
 
 
 def name_of(learner: Learner) -> str:
-    """`xgboost`, `random_forest` or `linear`."""
+    """Its key in `NAMES`."""
     return next(name for name, kind in NAMES.items() if isinstance(learner, kind))
 
 
@@ -132,21 +148,44 @@ def _fit_pipeline(learner: Learner, task: Task, x: Array, y: Array) -> Fitted:
     from sklearn.preprocessing import StandardScaler
 
     steps: list[tuple[str, Any]] = [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
-    if isinstance(learner, Linear):
+    if isinstance(learner, Linear | Neighbours):
         steps.append(("scale", StandardScaler()))
     for _, step in steps:
         x = step.fit_transform(x)
+    if isinstance(learner, Neighbours):
+        every = max(1, -(-len(x) // learner.max_rows))
+        x, y = x[::every], y[::every]
+        if len(x) < learner.neighbours:
+            todo = f"give at most {len(x)}, the rows to learn from"
+            raise BadInput.of("model.neighbours", learner.neighbours, "is more than there are rows", todo)
     estimator = (_gpu_estimator if task.engine == "gpu" else _cpu_estimator)(learner, task.seed).fit(x, y)
     if task.engine == "gpu":
         estimator = estimator.as_sklearn()  # so that the saved model needs no GPU
-    weights = np.abs(estimator.coef_) if isinstance(learner, Linear) else estimator.feature_importances_
+    if isinstance(learner, Neighbours):
+        weights = _shuffled(estimator, x, y, task.seed)
+    else:
+        weights = np.abs(estimator.coef_) if isinstance(learner, Linear) else estimator.feature_importances_
     importances = shares(dict(zip(task.features, (float(w) for w in weights), strict=True)))
     return Fitted(Pipeline([*steps, ("model", estimator)]), importances)
+
+
+def _shuffled(estimator: Any, x: Array, y: Array, seed: int) -> Array:
+    """How much worse the model gets with each feature shuffled among some rows; not below 0."""
+    import numpy as np
+    from sklearn.inspection import permutation_importance
+
+    every = max(1, len(x) // JUDGED_BY)
+    found = permutation_importance(estimator, x[::every], y[::every], n_repeats=3, random_state=seed)
+    return np.asarray(np.maximum(found.importances_mean, 0.0))
 
 
 def _cpu_estimator(learner: Learner, seed: int) -> Any:
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.linear_model import LinearRegression, Ridge
+    from sklearn.neighbors import KNeighborsRegressor
+
+    if isinstance(learner, Neighbours):
+        return KNeighborsRegressor(n_neighbors=learner.neighbours, algorithm="brute")
 
     if isinstance(learner, RandomForest):
         return RandomForestRegressor(
@@ -164,6 +203,10 @@ def _gpu_estimator(learner: Learner, seed: int) -> Any:
     """The same estimators of cuML. Source: docs.rapids.ai/api/cuml (26.10)."""
     from cuml.ensemble import RandomForestRegressor
     from cuml.linear_model import LinearRegression, Ridge
+    from cuml.neighbors import KNeighborsRegressor
+
+    if isinstance(learner, Neighbours):
+        return KNeighborsRegressor(n_neighbors=learner.neighbours, algorithm="brute")
 
     if isinstance(learner, RandomForest):
         return RandomForestRegressor(

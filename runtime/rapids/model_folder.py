@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
 from runtime.rapids.features import read_features, write_features
+from runtime.rapids.learners import NAMES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ SAMPLE_ROWS = 256
 # Types that skops does not load unasked; both are in every forest or imputer that scikit-learn makes. A forest's nodes
 # are indices that scikit-learn follows without a check, so load only model folders that you trust.
 TRUSTED = ["numpy.dtype", "sklearn.tree._tree.Tree"]
-NATIVE = {"xgboost": "model.ubj", "random_forest": "model.skops", "linear": "model.skops"}
+NATIVE = {name: "model.ubj" if name == "xgboost" else "model.skops" for name in NAMES}
 
 
 def save(folder: Path, model: Any, content: dict[str, Any], sample: pl.DataFrame) -> None:
@@ -44,7 +45,7 @@ def save(folder: Path, model: Any, content: dict[str, Any], sample: pl.DataFrame
         warnings.simplefilter("ignore")
         _save_mlflow(folder, model, learner, features, content["target"]["name"])
     if learner != "xgboost":
-        _settle_skops(folder / NATIVE[learner])
+        settle_skops(folder / NATIVE[learner])
     _settle_mlmodel(folder, folder / NATIVE[learner])
     made_by: dict[str, Any] = {key: content[key] for key in ("id", "expressions", "categories") if key in content}
     about: dict[str, Any] = {"learner": learner, "kind": "regression", "settings": content["settings"]} | made_by
@@ -83,7 +84,7 @@ def _save_mlflow(folder: Path, model: Any, learner: str, features: list[str], ta
     )
 
 
-def _settle_skops(path: Path) -> None:
+def settle_skops(path: Path) -> None:
     """Take out of a skops file what differs from run to run: times, and memory addresses, which name its members."""
     with zipfile.ZipFile(path) as before:
         members = {info.filename: before.read(info) for info in before.infolist()}

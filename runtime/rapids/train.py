@@ -16,7 +16,7 @@ from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.rapids import boosting, learners, model_folder, training
 from runtime.rapids import engine as engines
-from runtime.rapids.learners import Linear, RandomForest, XGBoost
+from runtime.rapids.learners import Linear, Neighbours, RandomForest, XGBoost
 
 # A sweep sets inputs, each by itself; the fields of a group are one text, `overrides`.
 SWEPT = ("max_depth", "learning_rate", "min_child_weight", "subsample", "reg_lambda")
@@ -30,15 +30,15 @@ def _bounds(name: str) -> dict[str, float]:
 
 @dataclass(kw_only=True)
 class Ports:
-    """Train a fare regression (linear, random forest or XGBoost) and write it as an MLflow model folder.
+    """Train a regression (XGBoost, random forest, linear, nearest neighbours) and write it as an MLflow model folder.
 
     With it go its feature list and a sample of real rows. RMSE, MAE and R2 are those on the held-out part.
     """
 
     train: Annotated[Path, Input("The training part that rapids_transform wrote")]
     test: Annotated[Path, Input("The held-out part that rapids_transform wrote")]
-    model: Annotated[XGBoost | RandomForest | Linear, Group("What is trained", options=learners.NAMES)] = field(
-        default_factory=XGBoost
+    model: Annotated[XGBoost | RandomForest | Linear | Neighbours, Group("What is trained", options=learners.NAMES)] = (
+        field(default_factory=XGBoost)
     )
     validation_share: Annotated[
         float,

@@ -18,7 +18,7 @@ from runtime.rapids.transform import transform
 
 DATA = Path(__file__).parents[1] / "data"
 TAXI, CSV = DATA / "taxi", DATA / "taxi_csv"
-FAST = {"xgboost": ["model.rounds=20"], "random_forest": ["model.trees=5"], "linear": []}
+FAST = {"xgboost": ["model.rounds=20"], "random_forest": ["model.trees=5"], "linear": [], "neighbours": []}
 
 
 def run(component: Component, *words: str, **ports: object) -> int:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import skops.io
 
 from runtime.errors import BadInput
 from runtime.metrics import Memory, Metrics
-from runtime.rapids import engine, learners, predict, prepare, score, train, transform, tune
+from runtime.rapids import engine, learners, predict, prepare, reduce, score, train, transform, tune
 from runtime.rapids.schemas import TRIP_ID
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
@@ -94,6 +95,24 @@ def test_a_model_trained_on_the_gpu_is_as_good_as_on_the_cpu_and_needs_no_gpu(mo
     assert content["learner"] == model
     out = tmp_path / "predictions"
     assert run(predict.predict, model=tmp_path / "gpu" / "trained", features=at["test"], predictions=out) == 0
+
+
+@pytest.mark.parametrize("method", [pytest.param(name, marks=needs("cuml")) for name in ("kmeans", "pca", "umap")])
+def test_groups_and_components_of_the_gpu_are_as_good_and_need_no_gpu(method, tmp_path, trips):
+    at = prepared(tmp_path, trips, "cpu")
+    found = {}
+    for wanted in ("gpu", "cpu") if method != "umap" else ("gpu",):
+        ports = {"features": at["train"], "reduced": tmp_path / wanted / "reduced", "model": tmp_path / wanted / "model"}
+        assert run(reduce.reduce, f"method={method}", engine=wanted, **ports) == 0
+        found[wanted] = json.loads((tmp_path / wanted / "model" / "reduce.json").read_text())
+        assert table(tmp_path / wanted / "reduced").height == table(at["train"]).height
+    if method == "umap":
+        assert "scikit-learn has no UMAP" in found["gpu"]["model"]
+        return
+    (key,) = {"inertia_per_row", "variance_share"} & set(found["cpu"]["figures"])
+    assert found["gpu"]["figures"][key] == pytest.approx(found["cpu"]["figures"][key], rel=0.2)
+    model = skops.io.load(tmp_path / "gpu" / "model" / "model.skops", trusted=["numpy.dtype"])
+    assert len(model.predict(np.zeros((1, len(found["gpu"]["features"])))) if method == "kmeans" else model.steps) > 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -217,7 +217,7 @@ def test_a_skops_file_loses_its_times_and_addresses_and_still_loads(tmp_path):
     for name in ("a", "b"):
         path = tmp_path / f"{name}.skops"
         skops.io.dump(LinearRegression().fit(x, x[:, 0]), path)
-        model_folder._settle_skops(path)
+        model_folder.settle_skops(path)
         written.append(path.read_bytes())
     assert written[0] == written[1]
     loaded = skops.io.load(tmp_path / "a.skops", trusted=model_folder.TRUSTED)
