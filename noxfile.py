@@ -56,7 +56,9 @@ def _environment(session: nox.Session, folder: Path, requirements: list[str]) ->
     if not same:
         session.log(f"making {folder.relative_to(ROOT)} (once; about a minute)")
         venv.create(folder, with_pip=True, clear=True)
-    pip = [_bin(folder), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-warn-script-location"]
+    # --no-compile: Python compiles what is imported, which is a small part of what is installed.
+    pip = [_bin(folder), "-m", "pip", "install", "-qq", "--no-compile", "--disable-pip-version-check"]
+    pip.append("--no-warn-script-location")
     constraint = ["-c", str(PINS)] if PINS.is_file() and folder == ROOT / ".venv" else []
     session.run(*pip, *constraint, *requirements, external=True)
     if same:
@@ -163,7 +165,9 @@ def azure(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Whole pipelines on real parts."""
     _work(session, dev=True)
-    _pytest(session, "tests/e2e", "-n", "2", "--dist", "loadgroup", env=_triton(session) | _tao(session))
+    # A file's tests stay on one worker, so that what they share is made once.
+    how = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
+    _pytest(session, "tests/e2e", *how, env=_triton(session) | _tao(session))
 
 
 @nox.session

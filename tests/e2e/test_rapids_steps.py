@@ -21,8 +21,6 @@ from runtime.rapids.score import score
 from runtime.rapids.train import train
 from runtime.rapids.transform import transform
 
-pytestmark = pytest.mark.xdist_group("rapids_steps")  # what they share is made once
-
 
 @pytest.fixture(scope="module")
 def trips_2016(tmp_path_factory) -> Path:

@@ -15,8 +15,6 @@ from runtime.rapids.recipe import recipe
 from runtime.rapids.validate import validate
 from tests.e2e.test_local_engine import ROOT, ngcrun
 
-pytestmark = pytest.mark.xdist_group("rapids_tables")  # what they share is made once
-
 FLIGHTS = ROOT / "tests" / "data" / "flights"
 CONTRACT = """\
 missing: ["", NA]

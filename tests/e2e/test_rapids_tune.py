@@ -21,8 +21,6 @@ from runtime.tracking import new_client
 
 SMALL = ["model.rounds=20", "trials=5", "pruner=none"]
 
-pytestmark = pytest.mark.xdist_group("rapids_tune")  # what they share is made once
-
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:

@@ -11,8 +11,6 @@ import pytest
 from runtime.tracking import new_client
 from tests.e2e.test_local_engine import ROOT, ngcrun
 
-pytestmark = pytest.mark.xdist_group("taxi_fare")  # what they share is made once
-
 PIPELINE = ROOT / "component_specs" / "pipelines" / "taxi_fare.yaml"
 STEPS = {f"fare.{name}" for name in ("prepare", "transform", "train", "predict", "score", "package", "verify")}
 

@@ -102,7 +102,11 @@ def test_groups_and_components_of_the_gpu_are_as_good_and_need_no_gpu(method, tm
     at = prepared(tmp_path, trips, "cpu")
     found = {}
     for wanted in ("gpu", "cpu") if method != "umap" else ("gpu",):
-        ports = {"features": at["train"], "reduced": tmp_path / wanted / "reduced", "model": tmp_path / wanted / "model"}
+        ports = {
+            "features": at["train"],
+            "reduced": tmp_path / wanted / "reduced",
+            "model": tmp_path / wanted / "model",
+        }
         assert run(reduce.reduce, f"method={method}", engine=wanted, **ports) == 0
         found[wanted] = json.loads((tmp_path / wanted / "model" / "reduce.json").read_text())
         assert table(tmp_path / wanted / "reduced").height == table(at["train"]).height
