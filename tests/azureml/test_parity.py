@@ -153,7 +153,7 @@ def _through(bound: dict[str, Any], outer: dict[str, Any], spec: dict[str, Any],
 def test_there_are_pipelines_to_compare() -> None:
     assert {p.stem for p in PIPELINES} == {
         "taxi_fare", "tao_digits", "faces_coco", "detectnet_v2", "detectnet_v2_dataset", "facenet", "bodypose",
-        "xgboost_hpo", "xgboost_sweep",
+        "xgboost_hpo", "xgboost_sweep", "flights",
     }  # fmt: skip
 
 
@@ -178,6 +178,7 @@ def test_the_pipeline_components_are_published_after_all_that_they_are_made_of(c
         (checkout.root / name).symlink_to(ROOT / name)
     names = sorted(p.stem for p in (ROOT / "component_specs" / "pipelines").glob("*_pipeline.yaml"))
     assert names == [
+        "rapids_table_pipeline",
         "rapids_taxi_fare_pipeline",
         "rapids_xgboost_hpo_pipeline",
         "tao_bpnet_pipeline",
