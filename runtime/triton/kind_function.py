@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
-from runtime.triton.model_config import TYPES, Signature, Tensor
-from runtime.triton.source import PORT, Arrays, Model
+from runtime.triton.model_config import Signature
+from runtime.triton.source import PORT, Arrays, Model, declared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,9 +31,8 @@ def open_file(path: Path, features: tuple[str, ...], trust: bool) -> Model:
     names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     if "predict" not in names:
         raise BadInput.of(PORT, path, "has no function predict(inputs)", "it takes and gives a dict of arrays by name")
-    signature = Signature(
-        _tensors(path, "INPUTS", said), _tensors(path, "OUTPUTS", said), bool(said.get("BATCHED", True))
-    )
+    inputs, outputs = (declared(path, table, said.get(table), EXAMPLE) for table in ("INPUTS", "OUTPUTS"))
+    signature = Signature(inputs, outputs, bool(said.get("BATCHED", True)))
     predict = _run(path) if trust else _not_run
     return Model("function", path, signature, onnx=None, predict=predict, features=features, backend="python")
 
@@ -47,21 +46,6 @@ def _literals(tree: ast.Module) -> list[tuple[str, Any]]:
             except ValueError:  # some other value of theirs
                 continue
     return found
-
-
-def _tensors(path: Path, table: str, said: dict[str, Any]) -> tuple[Tensor, ...]:
-    rows = said.get(table)
-    if not isinstance(rows, dict) or not rows:
-        raise BadInput.of(PORT, path, f"has no table {table}", f"write it as a literal, such as {EXAMPLE}")
-    made = []
-    for name, row in rows.items():
-        try:
-            dtype, dims = row
-            made.append(Tensor(str(name), TYPES[dtype].triton, tuple(int(d) for d in dims)))
-        except (TypeError, ValueError, KeyError) as error:
-            wrong = f"says of {name!r} in {table} what is no type and dims: {row!r}"
-            raise BadInput.of(PORT, path, wrong, f"write it as {EXAMPLE}; types: {', '.join(TYPES)}") from error
-    return tuple(made)
 
 
 def _not_run(_arrays: Arrays) -> dict[str, NDArray[Any]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
 from runtime.triton.model_config import TYPES, Signature, Tensor
-from runtime.triton.source import PORT, Arrays, Model
+from runtime.triton.source import PORT, Arrays, Model, declared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def open_file(path: Path, features: tuple[str, ...], trust: bool) -> Model:
     if (path.parent / TAO_CARD).is_file():
         raise BadInput.of(PORT, path, "is a checkpoint of TAO", "export it first: ngcrun run tao_export")
     card = _card(path.parent, features)
-    inputs = _tensors(path.parent / CARD, "inputs", card)
+    inputs = declared(path.parent / CARD, "inputs", card.get("inputs"), EXAMPLE)
     batched = bool(card.get("batched", True))
     if not is_torchscript(path):
         module = _module(path, card, trust=trust)
@@ -59,7 +59,7 @@ def open_file(path: Path, features: tuple[str, ...], trust: bool) -> Model:
         signature = Signature(inputs, _outputs(path, ask, inputs, batched), batched)
         onnx = functools.partial(_exported, path, module, signature, dynamo=True)
         return Model("state_dict", path, signature, onnx, ask, features=features)
-    outputs = _tensors(path.parent / CARD, "outputs", card) if "outputs" in card else None
+    outputs = declared(path.parent / CARD, "outputs", card["outputs"], EXAMPLE) if "outputs" in card else None
     if outputs is not None and importlib.util.find_spec("torch") is None:
         signature = Signature(inputs, outputs, batched)
         return Model("torchscript", path, signature, None, _not_run, features=features, native="pytorch")
@@ -86,21 +86,6 @@ def _card(folder: Path, features: tuple[str, ...]) -> dict[str, Any]:
         return {"inputs": {"INPUT__0": ["FP32", [len(features)]]}}
     todo = f"write {CARD} beside it: {EXAMPLE}, dims without the rows"
     raise BadInput.of(PORT, folder, "holds a PyTorch model, which does not say what shapes it takes", todo)
-
-
-def _tensors(path: Path, table: str, card: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    rows = card.get(table)
-    if not isinstance(rows, dict) or not rows:
-        raise BadInput.of(PORT, path, f"has no {table}", f"write {EXAMPLE}")
-    made = []
-    for name, row in rows.items():
-        try:
-            dtype, dims = row
-            made.append(Tensor(str(name), TYPES[dtype].triton, tuple(int(d) for d in dims)))
-        except (TypeError, ValueError, KeyError) as error:
-            wrong = f"says of {name!r} in {table} what is no type and dims: {row!r}"
-            raise BadInput.of(PORT, path, wrong, f"write {EXAMPLE}; types: {', '.join(TYPES)}") from error
-    return tuple(made)
 
 
 def _torch(path: Path) -> Any:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,9 @@ def _write_files(version: Path, model: Model, backend: str) -> None:
         return
     if backend in ("tensorrt", "pytorch"):
         place(model.path, version / MODEL_FILES[backend])
+        if backend == "tensorrt":  # which a server with another GPU, or none, can answer from
+            (source,) = model.path.parent.glob("*.onnx")  # kind_engine found exactly one
+            _place_onnx(source, version, outside_files(source))
         return
     if backend == "fil":
         assert model.treelite is not None  # noqa: S101 - package chose fil because it is there; narrows for mypy
@@ -98,12 +101,17 @@ def write_onnx(model: Model, version: Path) -> Path:
     if model.kind != "onnx":
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return path
-    place(model.path, path)
-    for name in sorted(outside_of(proto)):
+    _place_onnx(model.path, version, outside_of(proto))
+    return path
+
+
+def _place_onnx(source: Path, version: Path, weights: Iterable[str]) -> None:
+    """Copy an ONNX file byte for byte as `model.onnx`, and the weights that it keeps outside itself."""
+    place(source, version / MODEL_FILES["onnxruntime"])
+    for name in sorted(weights):
         target = version / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        place(model.path.parent / name, target)
-    return path
+        place(source.parent / name, target)
 
 
 def place(source: Path, target: Path) -> None:

@@ -21,8 +21,9 @@ from runtime.cache import cache_folder, complete, is_complete, locked
 from runtime.errors import BadInput, NgcrunError
 
 # Tested together; numpy 2 gives silently wrong results in this server. Source: measured, docs/triton.md.
-# Pillow and polars are for the ready-made steps of an ensemble, which run the clients' and rapids_transform's own code.
-PINS = ("numpy==1.26.4", "onnxruntime==1.32.*", "pillow==13.0.*", "polars==1.44.2")
+# Pillow and polars are for the ready-made steps of an ensemble, which run the clients' and rapids_transform's own code;
+# treelite is for the twins of FIL's models.
+PINS = ("numpy==1.26.4", "onnxruntime==1.32.*", "pillow==13.0.*", "polars==1.44.2", "treelite==4.8.1")
 SERVER_PIN = "nvidia-pytriton==0.7.0"  # carries tritonserver 2.51.0; its own dependencies are not needed to serve
 PYTHONS = ((3, 11), (3, 12))  # numpy<2 has no wheels for 3.13, and the wheel has stubs up to it
 COMMAND = "python -m runtime.triton.serve_env"

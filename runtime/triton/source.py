@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
 from runtime.tao.checkpoint import CARD
-from runtime.triton.model_config import Signature
+from runtime.triton.model_config import TYPES, Signature, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -175,6 +175,25 @@ def _is_lightgbm(path: Path) -> bool:
 def _is_function(path: Path) -> bool:
     text = path.read_text(encoding="utf-8", errors="replace")
     return re.search(r"^INPUTS\b", text, re.MULTILINE) is not None
+
+
+def declared(path: Path, table: str, rows: object, example: str) -> tuple[Tensor, ...]:
+    """Tensors as a user wrote them down: name to Triton's type and dims without the rows (-1: any length).
+
+    Raises:
+        BadInput: about `table` of the file `path`, with `example` as what to write.
+    """
+    if not isinstance(rows, dict) or not rows:
+        raise BadInput.of(PORT, path, f"has no table {table}", f"write it as {example}")
+    made = []
+    for name, row in rows.items():
+        try:
+            dtype, dims = row
+            made.append(Tensor(str(name), TYPES[dtype].triton, tuple(int(d) for d in dims)))
+        except (TypeError, ValueError, KeyError) as error:
+            wrong = f"says of {name!r} in {table} what is no type and dims: {row!r}"
+            raise BadInput.of(PORT, path, wrong, f"write it as {example}; types: {', '.join(TYPES)}") from error
+    return tuple(made)
 
 
 def feature_names(folder: Path) -> tuple[str, ...]:

@@ -140,6 +140,7 @@ def _golden(ports: Ports, served: Served) -> Golden:
 
 def _how(ports: Ports, served: Served) -> tuple[Server | None, str, str]:
     """Which server serves it, as `run` or `twin`, and why; no server and `not run` where that cannot be."""
+    from runtime.triton import twins
     from runtime.triton.serve_env import find_server
 
     if ports.live == "no":
@@ -162,9 +163,9 @@ def _how(ports: Ports, served: Served) -> tuple[Server | None, str, str]:
             f"{why}: it has {', '.join(there)}",
             "verify in an NGC container, or use live=auto",
         )
-    if lacking == ["onnxruntime"]:
-        whose = "of each step that needs it " if served.members else ""
-        return server, "twin", f"{why}: the same model.onnx {whose}answered through the python backend"
+    instead = twins.verified(served, lacking)
+    if instead is not None:
+        return server, "twin", f"{why}: {instead} answered through the python backend"
     return None, "not run", why
 
 

@@ -5,14 +5,18 @@ import os
 import re
 import shutil
 import socket
+import struct
+import sys
 import tempfile
 import time
+import zipfile
 
 import numpy as np
 import pytest
 
 from runtime.errors import ToolFailed
 from runtime.execute import main
+from runtime.triton.check_model import PLAN_HEADER, PLAN_TAG
 from runtime.triton.serve import serving
 from runtime.triton.serve_env import find_server
 from runtime.triton.verify import verify
@@ -120,17 +124,48 @@ def test_an_onnx_model_for_the_native_backend_is_answered_by_a_twin_and_the_repo
     )
 
 
-def test_a_fil_model_is_checked_but_not_run_here_and_the_report_says_so(tmp_path, capsys):
+def test_a_fil_model_is_answered_by_treelite_on_the_same_checkpoint_and_the_report_says_so(tmp_path):
     repository, golden = packaged(tmp_path, models.model_folder(tmp_path / "m", "xgboost"), "target=ngc")
     assert run(tmp_path, repository, f"golden={golden}") == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert (report["live"], report["live_reason"]) == ("not run", "the server here lacks the fil backend")
+    assert (report["backend"], report["live"]) == ("fil", "twin")
+    assert "the same checkpoint.tl, by Treelite, answered through the python backend" in report["live_reason"]
+    assert {answer["protocol"] for answer in report["answers"]} == {"http", "grpc"}
+    assert all(answer["ok"] for answer in report["answers"])
+
+
+def test_an_engine_is_answered_by_the_onnx_model_that_it_was_built_from(tmp_path):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    models.onnx_model(folder)
+    (folder / "model.plan").write_bytes(struct.pack("<I", PLAN_TAG) + bytes(PLAN_HEADER))  # none that a GPU would take
+    (folder / "engine.json").write_text('{"compute_capability": "8.0", "tensorrt": "10.3.0", "max_batch_size": 16}')
+    repository, golden = packaged(tmp_path, folder, "target=ngc")
+    assert run(tmp_path, repository, f"golden={golden}") == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert (report["backend"], report["live"]) == ("tensorrt", "twin")
+    assert "the model.onnx that the engine was built from answered through the python" in report["live_reason"]
+    assert report["answers"]
+
+
+def test_a_model_without_a_twin_is_checked_but_not_run_here_and_the_report_says_so(tmp_path, capsys):
+    (tmp_path / "m").mkdir()
+    with zipfile.ZipFile(tmp_path / "m" / "m.pt", "w") as file:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            file.writestr(f"m/{name}", b"x")
+    card = {"inputs": {"x": ["FP32", [4]]}, "outputs": {"OUTPUT__0": ["FP32", [2]]}}
+    (tmp_path / "m" / "torch.json").write_text(json.dumps(card))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)  # it is no model that a real one could open
+        repository, golden = packaged(tmp_path, tmp_path / "m", "target=ngc")
+    assert run(tmp_path, repository, f"golden={golden}") == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert (report["live"], report["live_reason"]) == ("not run", "the server here lacks the pytorch backend")
     shutil.rmtree(tmp_path / "report")
     capsys.readouterr()
     assert run(tmp_path, repository, f"golden={golden}", "live=yes") == 2
-    refused(
-        tmp_path, capsys, "live='yes': the server here lacks the fil backend: it has python; verify in an NGC container"
-    )
+    wrong = "live='yes': the server here lacks the pytorch backend: it has python; verify in an NGC container"
+    refused(tmp_path, capsys, wrong)
 
 
 def test_an_ensemble_is_what_is_verified_in_a_repository_that_holds_one(tmp_path):

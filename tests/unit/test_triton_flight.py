@@ -85,6 +85,7 @@ def test_a_signal_unwinds_as_an_interrupt_and_the_handlers_are_as_before(number)
     cleaned = []
 
     async def wait():
+        timer.start()  # here, where the handlers are in place
         try:
             await asyncio.sleep(30)
         finally:
@@ -93,7 +94,6 @@ def test_a_signal_unwinds_as_an_interrupt_and_the_handlers_are_as_before(number)
     timer = threading.Timer(0.1, lambda: signal.raise_signal(number))
     try:
         mine = signal.getsignal(number)
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
             run(wait())
         assert cleaned == [True]
