@@ -201,7 +201,12 @@ class Bench:
 
         rows = self.ports.rows if self.served.signature.batched else 1
         if self.data:
-            return perf_analyzer.measure(self.running.grpc, name, self.data, int(level), rows=rows, most_s=most_s)
+            found = perf_analyzer.measure(self.running.grpc, name, self.data, int(level), rows=rows, most_s=most_s)
+            if found is not None:
+                return found
+            print(
+                f"perf_analyzer saw no steady rate at {level:g} requests at once: our own generator measures that point"
+            )
         return measure(self.running.grpc, name, self.requests, self.types, Load(level), rows=rows, most_s=most_s)
 
     def compare(self, finalists: Sequence[Trial]) -> dict[Trial, float]:

@@ -1,6 +1,6 @@
 """A stand-in for NVIDIA's perf_analyzer, which no package carries any more: what 2.47.0 wrote of a model that waits 10 ms.
 
-`FAKE_PERF` says what goes wrong: `unsteady` (at 10 percent; at 50 it finds a rate), `refused`, `newer` (another table).
+`FAKE_PERF` says what goes wrong: `unsteady` (at 10 percent; at 50 it finds a rate), `never` (not at 50 either), `refused`, `newer` (another table).
 """
 
 import os
@@ -19,7 +19,7 @@ REFUSED = "error: failed to get model metadata: Request for unknown model: 'gone
 if __name__ == "__main__":
     said = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
     wrong = os.environ.get("FAKE_PERF", "")
-    if wrong == "refused" or (wrong == "unsteady" and said["--stability-percentage"] == "10"):
+    if wrong in ("refused", "never") or (wrong == "unsteady" and said["--stability-percentage"] == "10"):
         sys.stdout.write(REFUSED if wrong == "refused" else UNSTEADY)
         sys.exit(99)
     print("Request concurrency: 1\n  Client: \n    Request count: 102\n    Throughput: 85.0276 infer/sec")

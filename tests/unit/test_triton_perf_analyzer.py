@@ -35,6 +35,11 @@ def test_a_rate_that_is_not_steady_is_rough_and_said_so(installed, tmp_path, mon
     assert (found.steady, found.interval, found.level) == (False, 0.5, 16)
 
 
+def test_where_there_is_no_rate_at_all_there_is_none(installed, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_PERF", "never")
+    assert perf_analyzer.measure("h:1", "waits", tmp_path / "d.json", 16) is None
+
+
 @pytest.mark.parametrize(("wrong", "text"), [("refused", "exit status 99"), ("newer", "its table cannot be read")])
 def test_its_failure_is_a_failure(installed, tmp_path, monkeypatch, wrong, text):
     monkeypatch.setenv("FAKE_PERF", wrong)
