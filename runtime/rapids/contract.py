@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,7 @@ def read(path: Path) -> Contract:
     if problems:
         raise BadInput(problems)
     schema = {name: dtype(column.type) for name, column in columns.items()}
-    rules = dict(_rules(doc, schema, problems))
+    rules = expressions.yes_or_no(doc, "rules", schema, problems)
     unique = _names(doc, "unique", problems)
     problems += [
         doc.problem(("unique",), name, "is no column of the contract", nearest(name, columns))
@@ -139,25 +139,6 @@ def _not_a_pattern(text: str) -> str:
     except pl.exceptions.PolarsError as error:
         return f"is no regular expression ({str(error).strip().splitlines()[-1][:100]})"
     return ""
-
-
-def _rules(doc: Document, schema: Mapping[str, Any], problems: list[Problem]) -> Iterator[tuple[str, pl.Expr]]:
-    import polars as pl
-
-    given = doc.data.get("rules") or {}
-    if not isinstance(given, dict):
-        problems.append(doc.problem(("rules",), given, "names no rule", "write `NAME: SQL`"))
-        return
-    for name, text in given.items():
-        made = expressions.at(doc, ("rules", str(name)), text, schema)
-        if isinstance(made, Problem):
-            problems.append(made)
-        elif made[1] != pl.Boolean:
-            problems.append(
-                doc.problem(("rules", str(name)), text, f"gives {made[1]}, not yes or no", "compare it with something")
-            )
-        else:
-            yield str(name), made[0]
 
 
 def _names(doc: Document, key: str, problems: list[Problem]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from runtime.errors import Problem
 from runtime.local.document import Document
 
 if TYPE_CHECKING:
@@ -103,6 +104,27 @@ def at(doc: Document, place: tuple[str, ...], text: object, schema: Mapping[str,
         return parse(text, schema)
     except Wrong as error:
         return doc.problem(place, text, error.wrong, error.todo)
+
+
+def yes_or_no(doc: Document, section: str, schema: Mapping[str, Any], problems: list[Problem]) -> dict[str, pl.Expr]:
+    """The tests of one section of a file, `NAME: SQL` each; what is wrong with one goes to `problems`."""
+    import polars as pl
+
+    given = doc.data.get(section) or {}
+    if not isinstance(given, dict):
+        problems.append(doc.problem((section,), given, f"names no {section[:-1]}", "write `NAME: SQL`"))
+        return {}
+    found = {}
+    for name, text in given.items():
+        made = at(doc, (section, str(name)), text, schema)
+        if isinstance(made, Problem):
+            problems.append(made)
+        elif made[1] != pl.Boolean:
+            wrong = f"gives {made[1]}, not yes or no"
+            problems.append(doc.problem((section, str(name)), text, wrong, "compare it with something"))
+        else:
+            found[str(name)] = made[0]
+    return found
 
 
 def _said(error: Exception) -> str:

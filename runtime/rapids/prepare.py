@@ -124,11 +124,7 @@ def _write_part(
         )
         part = ports.prepared / f"part-{number:05d}.parquet"
         row = engine.write({part: kept}, summary).row(0, named=True)
-    if lines is not None and lines != row["rows_read"]:
-        wrong = (
-            f"has {lines} lines of data but {row['rows_read']} rows: a quote or a line end stands in the wrong place"
-        )
-        raise BadInput.of("trips", table.path, wrong, "repair the quotes")
+    tables.require_lines("trips", table.path, lines, row["rows_read"])
     engine.check(part, partial(duckdb_check.prepared_sql, number * FILE_STRIDE, table, schema, ports.datetime_format))
     return {key: n for key, n in row.items() if n or key in ("rows_read", "rows_kept")}
 
@@ -158,11 +154,8 @@ def canonical(
     if ragged is not None and len(ragged):
         bad = {"rows_dropped_ragged": pl.col(_ROW).is_in(pl.Series(ragged, dtype=pl.UInt32).implode()), **bad}
     query = raw.with_columns(*parsed)
-    reason = pl.lit(None, dtype=pl.Int8)
-    for number, test in reversed(list(enumerate(bad.values()))):
-        reason = pl.when(test).then(pl.lit(number, dtype=pl.Int8)).otherwise(reason)
     named = [pl.col(f"__{n}").alias(n) if n in schema.sources else pl.col(n) for n in CANONICAL]
-    return query.select(_ROW, *named, reason.alias(_REASON)), list(bad)
+    return query.select(_ROW, *named, tables.first_of(bad.values()).alias(_REASON)), list(bad)
 
 
 def _parse(cell: pl.Expr, kind: str, dtype: Any, datetime_format: str) -> pl.Expr:

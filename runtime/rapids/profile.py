@@ -80,7 +80,7 @@ def _profile(ports: Ports, engine: engines.Engine, metrics: Metrics, work: Path)
         profile_page.draw_map(ports.profile / f"map_{name}.png", name, maps[name], extent)
     _log(metrics, rows, columns, drift, drifted)
     document = {
-        "rows": rows, "columns": [asdict(c) for c in columns],
+        "rows": rows, "columns": [{k: v for k, v in asdict(c).items() if k != "marks"} for c in columns],
         "drift": {name: _plain(asdict(apart)) for name, apart in drift.items()}, "drifted": drifted,
     }  # fmt: skip
     (ports.profile / "profile.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

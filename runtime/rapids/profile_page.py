@@ -104,17 +104,14 @@ def _drift(drift: Mapping[str, Apart], max_psi: float) -> str:
 
 def draw_map(path: Path, name: str, cells: Sequence[Sequence[int]], extent: tuple[float, ...]) -> None:
     """Write a picture of the rows at each place, by their logarithm; `extent`: west, east, south, north in degrees."""
-    import matplotlib as mpl
     import numpy as np
 
-    mpl.use("Agg")
-    from matplotlib import pyplot
+    from runtime.rapids import figures
 
-    figure, axes = pyplot.subplots(figsize=(6, 6))
+    figure, axes = figures.canvas(height_in=6)
     shown = np.log1p(np.array(cells, dtype=np.float64))
     west, east, south, north = extent
     squeeze = math.cos(math.radians((south + north) / 2))  # a degree of longitude is shorter than one of latitude
     axes.imshow(shown, origin="lower", extent=(west, east, south, north), cmap="magma", aspect=1 / max(0.05, squeeze))
     axes.set(title=name, xlabel="longitude", ylabel="latitude")
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    pyplot.close(figure)
+    figures.save(figure, path)

@@ -25,7 +25,8 @@ LEAST_SHARE = 1e-4  # an empty bin's, in PSI, which would be infinite
 class Column:
     """One column. `kind`: number, time or text; `edges` lie between the bins, and outside them the ends go on.
 
-    `figures`: min, max, mean, std and quantiles of a number, in its own unit; times are seconds since 1970.
+    `figures`: min, max, mean, std and quantiles of a number, in its own unit; times are seconds since 1970. `marks`:
+    its 20-quantiles, for a comparison.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Column:
     counts: list[int] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
     unique: int = 0
+    marks: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def _sample(engine: Engine, plain: pl.LazyFrame, rows: int) -> pl.DataFrame:
 def _count_numbers(engine: Engine, plain: pl.LazyFrame, column: Column, values: pl.Series) -> None:
     for share in (0.05, 0.25, 0.5, 0.75, 0.95):
         column.figures[f"p{round(100 * share)}"] = float(values.quantile(share) or 0.0)
+    shares = [i / QUANTILES for i in range(1, QUANTILES)] if len(values) else []
+    column.marks = sorted({float(values.quantile(share) or 0.0) for share in shares})
     low, high = float(values.quantile(0.005) or 0.0), float(values.quantile(0.995) or 0.0)
     if high > low:  # what lies further out goes to the last bins, so that one wrong cell does not squeeze the rest
         column.edges = [low + (high - low) * i / BINS for i in range(1, BINS)]
@@ -159,17 +163,12 @@ def apart(
 ) -> dict[str, Apart]:
     """How far each column of `current` lies from that of `reference`; `columns` describe the reference."""
     plain, now = numbers(reference), numbers(current)
-    rows = max((c.missing + sum(c.counts) for c in columns), default=0)
-    spread = _sample(engine, plain, rows)
     found = {}
     for column in columns:
         if column.kind == "text":
             before, after = (_in_values(engine, part, column) for part in (plain, now))
         else:
-            values = spread[column.name].drop_nulls()
-            marks = [i / QUANTILES for i in range(1, QUANTILES)] if len(values) else []
-            edges = sorted({float(values.quantile(mark) or 0.0) for mark in marks})
-            before, after = (in_bins(engine, part, column.name, edges) for part in (plain, now))
+            before, after = (in_bins(engine, part, column.name, column.marks) for part in (plain, now))
         found[column.name] = compare(before, after, ordered=column.kind != "text")
     return found
 

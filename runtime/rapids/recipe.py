@@ -16,7 +16,7 @@ from runtime.rapids import engine as engines
 from runtime.rapids import tables
 from runtime.rapids.features import write_features
 from runtime.rapids.schemas import ROW_ID
-from runtime.rapids.transform import in_share
+from runtime.rapids.transform import PART, in_share
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SECTIONS = ("target", "features", "filters")
 TARGET_KEYS = ("name", "value", "unit")
 MOST_CATEGORIES = 1000
-PART = "part-00000.parquet"
 _REASON = "__reason"
 
 
@@ -88,6 +87,7 @@ def recipe(ports: Ports, metrics: Metrics) -> None:
 def read(path: Path, schema: Mapping[str, Any]) -> Recipe:
     """The recipe in a file, for a table with these columns; raises `BadInput` with all mistakes, each with its line."""
     from runtime.local.document import load
+    from runtime.rapids import expressions
 
     doc = load(path)
     problems = [
@@ -114,7 +114,7 @@ def read(path: Path, schema: Mapping[str, Any]) -> Recipe:
     texts = {str(k): v for k, v in given.items() if not isinstance(v, dict)}
     features = _numbers(doc, ("features",), texts, schema, problems)
     categories = dict(_category(doc, str(k), v, schema, problems) for k, v in given.items() if isinstance(v, dict))
-    filters = _filters(doc, schema, problems)
+    filters = expressions.yes_or_no(doc, "filters", schema, problems)
     if problems:
         raise BadInput(problems)
     return Recipe(said, value["value"], features, categories, filters, {k: str(v) for k, v in texts.items()})
@@ -161,28 +161,6 @@ def _category(
     return name, column
 
 
-def _filters(doc: Document, schema: Mapping[str, Any], problems: list[Problem]) -> dict[str, pl.Expr]:
-    import polars as pl
-
-    from runtime.rapids import expressions
-
-    given = doc.data.get("filters") or {}
-    if not isinstance(given, dict):
-        problems.append(doc.problem(("filters",), given, "names no filter", "write `NAME: SQL`"))
-        return {}
-    found = {}
-    for name, text in given.items():
-        made = expressions.at(doc, ("filters", str(name)), text, schema)
-        if isinstance(made, Problem):
-            problems.append(made)
-        elif made[1] != pl.Boolean:
-            wrong = f"gives {made[1]}, not yes or no"
-            problems.append(doc.problem(("filters", str(name)), text, wrong, "compare it with something"))
-        else:
-            found[str(name)] = made[0]
-    return found
-
-
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
@@ -196,15 +174,12 @@ def _rows(files: list[Path], schema: Mapping[str, Any], made: Recipe) -> pl.Lazy
     table = pl.scan_parquet(files) if ROW_ID in schema else pl.scan_parquet(files, row_index_name=ROW_ID)
     fails = [~test.fill_null(value=False) for test in made.filters.values()]
     fails.append(made.value.is_null() | ~made.value.is_finite())
-    reason = pl.lit(None, dtype=pl.Int16)
-    for number, test in reversed(list(enumerate(fails))):
-        reason = pl.when(test).then(pl.lit(number, dtype=pl.Int16)).otherwise(reason)
     return table.select(
         pl.col(ROW_ID).cast(pl.Int64),
         *[expression.alias(name) for name, expression in made.features.items()],
         *[pl.col(column).alias(name) for name, column in made.categories.items()],
         made.value.alias(made.target["name"]),
-        reason.alias(_REASON),
+        tables.first_of(fails).alias(_REASON),
     )
 
 

@@ -17,6 +17,7 @@ from runtime.rapids import reducers, tables
 from runtime.rapids.features import read_features
 from runtime.rapids.reducers import PCA, UMAP, KMeans
 from runtime.rapids.schemas import id_of
+from runtime.rapids.transform import PART
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 DRAWN = 5000  # points of the plot
-PART = "part-00000.parquet"
 
 
 @dataclass(kw_only=True)
@@ -124,14 +124,12 @@ def _save(model: Any, path: Path) -> None:
 
 def _draw(path: Path, made: reducers.Reduced, x: Array) -> None:
     """Write the first two components, or the sizes of the groups."""
-    import matplotlib as mpl
     import numpy as np
 
-    mpl.use("Agg")
-    from matplotlib import pyplot
+    from runtime.rapids import figures
 
     found = made.apply(x[:: max(1, len(x) // DRAWN)])
-    figure, axes = pyplot.subplots(figsize=(6, 4.5))
+    figure, axes = figures.canvas(height_in=4.5)
     if made.columns == ["cluster"]:
         numbers, counts = np.unique(found[:, 0].astype(int), return_counts=True)
         axes.bar(numbers, counts / counts.sum())
@@ -140,8 +138,7 @@ def _draw(path: Path, made: reducers.Reduced, x: Array) -> None:
         across = found[:, 1] if found.shape[1] > 1 else np.zeros(len(found))
         axes.scatter(found[:, 0], across, s=3, alpha=0.4)
         axes.set(xlabel=made.columns[0], ylabel=made.columns[1] if found.shape[1] > 1 else "")
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    pyplot.close(figure)
+    figures.save(figure, path)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +150,23 @@ def _ragged_by_csv(table: RawTable) -> tuple[np.ndarray[Any, Any], int, bool]:
             if number >= 0 and len(cells) != len(table.header):
                 found.append(number)
     return np.array(found, dtype=np.int64), number + 1, False
+
+
+def first_of(tests: Iterable[pl.Expr]) -> pl.Expr:
+    """The number of the first of the tests that holds for a row, in their order; null where none does."""
+    import polars as pl
+
+    found = pl.lit(None, dtype=pl.Int16)
+    for number, test in reversed(list(enumerate(tests))):
+        found = pl.when(test).then(pl.lit(number, dtype=pl.Int16)).otherwise(found)
+    return found
+
+
+def require_lines(port: str, path: Path, lines: int | None, rows: int) -> None:
+    """Raises `BadInput` unless a CSV file, whose `lines` were counted in its bytes, was read as so many rows."""
+    if lines is not None and lines != rows:
+        wrong = f"has {lines} lines of data but {rows} rows: a quote or a line end stands in the wrong place"
+        raise BadInput.of(port, path, wrong, "repair the quotes")
 
 
 def batches(files: list[Path], columns: list[str], rows: int = 250_000) -> Iterator[pl.DataFrame]:

@@ -103,9 +103,7 @@ def _scan(files: list[Path], limits: Limits) -> tuple[pl.LazyFrame, list[str]]:
     import polars as pl
 
     tests = drop_tests(limits)
-    reason = pl.lit(None, dtype=pl.Int8)
-    for number, test in reversed(list(enumerate(tests.values()))):
-        reason = pl.when(test).then(pl.lit(number, dtype=pl.Int8)).otherwise(reason)
+    reason = tables.first_of(tests.values())
     features = feature_expressions().values()
     target = pl.col(TARGET).cast(pl.Float32)
     return pl.scan_parquet(files).select(TRIP_ID, *features, target, reason.alias(_REASON)), list(tests)

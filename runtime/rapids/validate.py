@@ -14,6 +14,7 @@ from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.rapids import engine as engines
 from runtime.rapids import tables
+from runtime.rapids.prepare import FILE_STRIDE
 from runtime.rapids.schemas import ROW_ID, SEPARATORS
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from runtime.rapids.contract import Contract
 
-FILE_STRIDE = 10**10  # row_id = file number * this + row number: no file has as many rows
 _ROW, _REASON = "__row", "__reason"
 
 
@@ -121,9 +121,7 @@ def _write_part(  # noqa: PLR0913, PLR0917 - what a part is made of
     with tables.reading("data", table.path):
         ragged, lines, plain = tables.ragged_rows(table) if table.is_csv else (None, None, False)
         tests = _tests(contract, ragged, twice)
-        reason = pl.lit(None, dtype=pl.Int16)
-        for index, test in reversed(list(enumerate(tests.values()))):
-            reason = pl.when(test).then(pl.lit(index, dtype=pl.Int16)).otherwise(reason)
+        reason = tables.first_of(tests.values())
         query = _query(number, table, contract, plain=plain).with_columns(reason.alias(_REASON))
         kept = pl.col(_REASON).is_null()
         names, part = list(tests), f"part-{number:05d}.parquet"
@@ -138,9 +136,7 @@ def _write_part(  # noqa: PLR0913, PLR0917 - what a part is made of
         rejected = [(pl.col(_REASON) == i).sum().alias(f"rows_rejected_{name}") for i, name in enumerate(names)]
         summary = query.select(pl.len().alias("rows_read"), kept.sum().alias("rows_accepted"), *rejected)
         row = engine.write(outputs, summary).row(0, named=True)
-    if lines is not None and lines != row["rows_read"]:
-        wrong = f"has {lines} lines of data but {row['rows_read']} rows: a quote or a line end is misplaced"
-        raise BadInput.of("data", table.path, wrong, "repair the quotes")
+    tables.require_lines("data", table.path, lines, row["rows_read"])
     return {key: n for key, n in row.items() if n or key in ("rows_read", "rows_accepted")}
 
 

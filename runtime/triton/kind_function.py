@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
 from runtime.triton.model_config import Signature
-from runtime.triton.source import PORT, Arrays, Model, declared
+from runtime.triton.source import PORT, Arrays, Model, declared, imported
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,9 +52,5 @@ def _not_run(_arrays: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def _run(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("ngcrun_function", path)
-    assert spec is not None  # noqa: S101 - the path ends in .py
-    assert spec.loader is not None  # noqa: S101 - likewise
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = imported(path)
     return lambda arrays: dict(module.predict(dict(arrays)))

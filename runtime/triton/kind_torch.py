@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
 from runtime.triton.model_config import TYPES, Signature, Tensor
-from runtime.triton.source import PORT, Arrays, Model, declared
+from runtime.triton.source import PORT, Arrays, Model, declared, imported
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,7 +122,7 @@ def _module(path: Path, card: Mapping[str, Any], *, trust: bool) -> Any:
     except Exception as error:
         wrong = f"holds more than weights, or is cut short ({_said(error)})"
         raise BadInput.of(PORT, path, wrong, "save the weights alone: torch.save(model.state_dict(), ...)") from error
-    made = getattr(_source(path.parent / file), name, None)
+    made = getattr(imported(path.parent / file), name, None)
     if made is None:
         raise BadInput.of(PORT, path.parent / file, f"has no {name}", f'correct "module" in {CARD}')
     module = made(**card.get("arguments", {}))
@@ -132,15 +132,6 @@ def _module(path: Path, card: Mapping[str, Any], *, trust: bool) -> Any:
         wrong = f"does not fit {name} ({_said(error)})"
         raise BadInput.of(PORT, path, wrong, f'correct "module" or "arguments" in {CARD}') from error
     return module.eval()
-
-
-def _source(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("ngcrun_module", file)
-    assert spec is not None  # noqa: S101 - a file that is there
-    assert spec.loader is not None  # noqa: S101 - likewise
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _check_arguments(path: Path, module: Any, inputs: tuple[Tensor, ...]) -> None:

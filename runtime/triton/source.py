@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -175,6 +176,16 @@ def _is_lightgbm(path: Path) -> bool:
 def _is_function(path: Path) -> bool:
     text = path.read_text(encoding="utf-8", errors="replace")
     return re.search(r"^INPUTS\b", text, re.MULTILINE) is not None
+
+
+def imported(path: Path) -> Any:
+    """A user's Python file as a module: it is run, so only where the user trusts it."""
+    spec = importlib.util.spec_from_file_location(f"ngcrun_{path.stem}", path)
+    assert spec is not None  # noqa: S101 - the path ends in .py
+    assert spec.loader is not None  # noqa: S101 - likewise
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def declared(path: Path, table: str, rows: object, example: str) -> tuple[Tensor, ...]:
