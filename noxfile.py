@@ -36,6 +36,9 @@ PEERS = {
 # It looks for uv whatever the backend, and says so to people who never asked for it.
 logging.getLogger("nox").addFilter(lambda record: "uv binary not found" not in record.getMessage())
 
+# Where it is set, every process compiles anew all that it imports: some seconds of each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 nox.options.sessions = ["lint", "types", "tests", "specs", "images", "docs", "e2e", "azureml"]
 nox.options.default_venv_backend = "none"
 
