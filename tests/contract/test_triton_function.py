@@ -92,7 +92,7 @@ def test_a_file_without_the_tables_is_no_model(folder):
     [
         ("INPUTS = {'x': ('FP32', [1])}\n", "has no function predict(inputs)"),
         ("INPUTS = {'x': ('FP32', [1])}\ndef predict(i): ...\n", "has no table OUTPUTS"),
-        ("INPUTS = make()\ndef predict(i): ...\n", "has no table INPUTS; write it as INPUTS = {"),
+        ("INPUTS = make()\ndef predict(i): ...\n", 'has no table INPUTS; write it as INPUTS = {"x": ("FP32", [4])}\n'),
         ("INPUTS = {'x': ('FLOAT', [1])}\ndef predict(i): ...\n", "says of 'x' in INPUTS what is no type and dims: ('FLOAT', [1])"),
         ("INPUTS = {\n", "is no Python: "),
     ],
