@@ -66,6 +66,12 @@ def checkout() -> Path | None:
     return None
 
 
+def known() -> dict[str, Image]:
+    """Every row: those of the checkout, else those that this package was built with (`images.yaml` here, a link)."""
+    root = checkout()
+    return load(root / "containers" / "images.yaml" if root else Path(__file__).with_name("images.yaml"))
+
+
 def load(path: Path) -> dict[str, Image]:
     """Every row of an images file by its key; raises `BadInput` for a row with a missing or unknown field.
 

@@ -29,6 +29,7 @@ class Size:
     memory_gib: int
     infiniband: bool
     source: str
+    driver: str = ""  # the newest branch that Azure has for it, where it has one of its own
 
 
 @functools.cache
@@ -51,22 +52,22 @@ def check_size(name: str, where: str = "size") -> Size:
 
 
 def images_on(size: Size) -> list[str]:
-    """The rows of images.yaml that the size's GPUs can run; those of unknown floor are marked with a question mark."""
+    """The rows of images.yaml that the size's GPUs can run.
+
+    Marked with a question mark: those of unknown floor, and those that need a newer driver than Azure has for the size.
+    """
     from runtime import images
 
-    root = images.checkout()
-    if root is None:
-        return []
-    rows = images.load(root / "containers" / "images.yaml")
     found = []
-    for key, image in rows.items():
+    for key, image in images.known().items():
         floor = image.compute_capability
         if floor == "none":
             found.append(key)
         elif floor == "unknown" and size.gpus:
             found.append(f"{key}?")
         elif size.gpus and floor != "unknown" and _version(floor) <= _version(size.compute_capability):
-            found.append(key)
+            older = bool(size.driver) and image.driver.isdecimal() and int(image.driver) > int(size.driver)
+            found.append(f"{key}?" if older else key)
     return found
 
 

@@ -27,11 +27,12 @@ _SIZE_KEYS = ("size", "instance_type", "vm_size")
 
 @dataclass(frozen=True)
 class Needs:
-    """What an image is known to need: its name, its CUDA, and the lowest compute capability; empty where unknown."""
+    """What an image is known to need: its CUDA, the lowest compute capability and driver; empty where unknown."""
 
     image: str
     cuda: str = ""
     floor: str = ""
+    driver: str = ""
 
 
 @functools.cache
@@ -44,9 +45,8 @@ def _tables() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
 
 @functools.cache
 def _rows() -> tuple[images.Image, ...]:
-    """The rows of containers/images.yaml; none where this is no checkout of ours."""
-    root = images.checkout()
-    return tuple(images.load(root / "containers" / "images.yaml").values()) if root else ()
+    """The rows of containers/images.yaml, or of its copy in the package."""
+    return tuple(images.known().values())
 
 
 def retired(doc: Document) -> list[Problem]:
@@ -67,9 +67,11 @@ def of(doc: Document, tree: Tree, steps: Mapping[str, Interface]) -> list[Proble
     """Each image of a deployment, a job or a pipeline's steps that cannot run on the size that it is to run on."""
     problems = []
     for place, size, image in _pairs(doc, tree, steps):
-        wrong = _cannot(size, image)
+        wrong, old = cannot(size, image), _old_driver(size, image)
         if wrong:
             problems.append(doc.problem(place, size, *wrong, "image-on-size"))
+        elif old:
+            problems.append(doc.problem(place, size, *old, "driver-on-size"))
     return problems
 
 
@@ -150,15 +152,23 @@ def _of_environment(doc: Document, data: Mapping[str, Any]) -> Iterator[Needs]:
         row = next((r for r in _rows() if r.reference == plain), None)
         cuda = _IN_NAME.search(plain)
         if row is not None or cuda:
-            yield _of_row(row) if row is not None else Needs(plain, cuda[1] if cuda else "")
+            version = cuda[1] if cuda else ""
+            yield _of_row(row) if row is not None else Needs(plain, version, driver=_driver_of(version))
 
 
 def _of_row(row: images.Image) -> Needs:
-    known = [fact if re.fullmatch(r"\d+(\.\d+)?", fact) else "" for fact in (row.cuda, row.compute_capability)]
-    return Needs(row.reference, *known)
+    facts = (row.cuda, row.compute_capability, row.driver)
+    return Needs(row.reference, *(fact if re.fullmatch(r"\d+(\.\d+)?", fact) else "" for fact in facts))
 
 
-def _cannot(size: str, image: Needs) -> tuple[str, str] | None:
+@functools.cache
+def _driver_of(cuda: str) -> str:
+    """The lowest driver that a CUDA needs, by its major version; empty where the table has none."""
+    return str(table(_CONF / "drivers.yaml").get(cuda.partition(".")[0], ""))
+
+
+def cannot(size: str, image: Needs) -> tuple[str, str] | None:
+    """Why the GPU of a size cannot run an image, and what to do; nothing where it can, or where it is not known."""
     sizes, gone, gpus = _tables()
     row = sizes.get(size.lower()) or gone.get(size.lower())
     has = str(row["compute_capability"]) if row else "0"
@@ -173,7 +183,20 @@ def _cannot(size: str, image: Needs) -> tuple[str, str] | None:
     if image.cuda and "first" in gpu and _version(image.cuda) < _version(gpu["first"]):
         newer = f"choose an image with CUDA {gpu['first']} or newer"
         return f"{name}, which CUDA {image.cuda} of {image.image} does not know yet", newer
+    if image.driver and "last_driver" in gpu and _version(image.driver) > _version(gpu["last_driver"]):
+        last = f"whose last driver is {gpu['last_driver']}, and {image.image} needs {image.driver} or newer"
+        return f"{name}, {last}", todo
     return None
+
+
+def _old_driver(size: str, image: Needs) -> tuple[str, str] | None:
+    """Only a warning: an image with CUDA's forward compatibility package may run under an older driver."""
+    row = _tables()[0].get(size.lower(), {})
+    if not image.driver or "driver" not in row or _version(image.driver) <= _version(row["driver"]):
+        return None
+    has = f"has a virtual GPU, for which Azure has driver {row['driver']}"
+    wrong = f"{has}, and {image.image} needs {image.driver} or newer"
+    return wrong, "choose a size with a whole GPU, such as Standard_NC24ads_A100_v4, or try one node first"
 
 
 def _version(text: str) -> tuple[int, ...]:

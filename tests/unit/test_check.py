@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.check import formats
+from runtime import images
+from runtime.check import formats, machine
 from runtime.check.rules import RULES
 from runtime.check.whole import Report, check
 from runtime.errors import BadInput
@@ -177,6 +178,23 @@ def test_clusters_and_environments_of_the_tree_say_which_gpu_meets_which_image(t
         ("image-on-size", "jobs.c.compute"),
     ]
     assert "which CUDA 11.3 of example.com/a-cuda11.3:1 does not know yet" in found[0].message
+
+
+def test_a_gpu_whose_drivers_have_ended_cannot_run_an_image_that_needs_a_later_one() -> None:
+    needs = machine.Needs("example.com/new:1", driver="590")
+    assert machine.cannot("Standard_NC6s_v3", needs) == (
+        "has the V100 (compute capability 7.0), whose last driver is 580, and example.com/new:1 needs 590 or newer",
+        "choose another size (see `ngcrun azureml compute sizes`)",
+    )
+    assert machine.cannot("Standard_NC6s_v3", machine.Needs("example.com/new:1", driver="580")) is None
+
+
+def test_the_images_that_we_know_are_known_outside_of_a_checkout_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = images.known()
+    monkeypatch.setattr(images, "checkout", lambda: None)
+    assert images.known().keys() == here.keys()
 
 
 def test_a_component_of_the_tree_stands_for_a_reference_by_name_and_version(tmp_path: Path) -> None:
