@@ -16,6 +16,7 @@ from runtime.local import runs, workspace
 from runtime.local.document import shown
 
 _DAY_S = 86_400.0
+_YOUNG_S = 60.0  # an engine that has just begun has not written its record yet
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def run(folder: Path, *, keep: int | None, older_days: float | None, dry_run: bo
         todo = "say how many runs of each pipeline stay (--keep 3), or how old one must be (--older-than 30)"
         raise BadInput.of("clean", None, "does not know what to remove", todo)
     found = plan(folder.resolve(), keep, older_days)
+    found.remove.extend(_stillborn(folder.resolve()))
     size = sum(_size(path) for path in found.remove)
     for path in found.remove:
         print(f"{'would remove' if dry_run else 'removed'} {shown(path)}")
@@ -69,6 +71,13 @@ def run(folder: Path, *, keep: int | None, older_days: float | None, dry_run: bo
         _forget(folder.resolve() / ".cache")
     print(f"{len(found.remove)} runs, {size / 1e6:,.1f} MB")
     return 0
+
+
+def _stillborn(folder: Path) -> list[Path]:
+    """Run folders with nothing in them but the lock of an engine that was killed before it wrote its record."""
+    before = time.time() - _YOUNG_S
+    locks = [lock for lock in sorted(folder.glob("*/.lock")) if [*lock.parent.iterdir()] == [lock]]
+    return [lock.parent for lock in locks if lock.stat().st_mtime < before and not runs.going_on(lock.parent)]
 
 
 def _size(folder: Path) -> int:

@@ -95,4 +95,11 @@ def test_clean_keeps_what_is_asked_what_is_used_and_what_goes_on(
     assert f"kept runs/{taker.name}: it is still going on" in capsys.readouterr().out
     assert main(["clean", "--keep", "0"]) == 0
     assert not list(here.glob("runs/pipe-*"))
+    stillborn, begun, other = (here / "runs" / name for name in ("pipe-1", "pipe-2", "other"))
+    for folder in (stillborn, begun, other):
+        folder.mkdir()
+        (folder / ("notes.txt" if folder == other else ".lock")).touch()
+    os.utime(stillborn / ".lock", (0, 0))
+    assert main(["clean", "--keep", "3"]) == 0
+    assert (stillborn.is_dir(), begun.is_dir(), other.is_dir()) == (False, True, True)
     assert not list(here.glob("runs/.cache/steps/*"))
