@@ -91,7 +91,7 @@ def _tao(session: nox.Session, *names: str) -> dict[str, str]:
 
 def _azureml(session: nox.Session) -> dict[str, str]:
     """The environment that holds ngcrun[azureml]; tests start it as a user would, as a process."""
-    _environment(session, AZUREML, ["-e", ".[azureml,triton]"])
+    _environment(session, AZUREML, ["-e", ".[azureml,triton,remote]"])
     return {"NGCRUN_AZURE_PYTHON": _bin(AZUREML)}
 
 

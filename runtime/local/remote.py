@@ -1,5 +1,7 @@
 """Data elsewhere, brought here once before a pipeline runs: files over https, and folders in storage through fsspec.
 
+A data asset of a workspace, or a path on a datastore, is storage whose place Azure tells.
+
 A file lies below `<cache>/remote/` under the hash of its address. It is asked for again at each run; a storage that
 says by a tag that it has not changed is not read again. Credentials are those of the environment, as fsspec's own
 implementations find them (adlfs: AZURE_STORAGE_*, AZURE_CLIENT_*, else azure-identity).
@@ -7,17 +9,19 @@ implementations find them (adlfs: AZURE_STORAGE_*, AZURE_CLIENT_*, else azure-id
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from runtime.cache import cache_folder, locked
 from runtime.errors import BadInput, ToolFailed
+from runtime.local import azure_data
 from runtime.local.graph import FILE, Value
 from runtime.redact import redacted
 
@@ -43,6 +47,8 @@ def can_be_fetched(uri: str, kind: str) -> bool:
     """Whether this machine can bring it here: a file over https (or http), or storage whose package is installed."""
     if _is_web_file(uri, kind):
         return True
+    if azure_data.is_of_workspace(uri):
+        return azure_data.installed()
     package = _package(uri)
     return bool(package) and all(importlib.util.find_spec(name) is not None for name in {"fsspec", package})
 
@@ -60,6 +66,8 @@ def todo(uri: str, port: str) -> str:
     """What to do about an address that cannot be fetched here."""
     package = _package(uri)
     install = f"pip install fsspec {package}, or " if package else ""
+    if azure_data.is_of_workspace(uri):
+        install = f"{azure_data.INSTALL}, or "
     return f"{install}download it and name the local copy: {port}=PATH, or --map it"
 
 
@@ -92,29 +100,54 @@ def _download(uri: str, place: Path, say: Callable[[str], None]) -> None:
     done.part.take(place)
 
 
+def _for_fsspec(uri: str) -> tuple[str, dict[str, Any]]:
+    """The address and the options that fsspec takes; Azure is asked where a workspace's data lies."""
+    options: dict[str, Any] = {}
+    if azure_data.is_of_workspace(uri):
+        uri, options = azure_data.address_of(uri)
+    if _BLOB in uri:
+        options = {"account_name": uri.partition("://")[2].partition(".")[0]}
+        uri = f"abfs://{uri.partition(_BLOB)[2]}"
+    if scheme(uri) in ("abfs", "abfss", "az", "wasbs"):
+        options["anon"] = False
+    return uri, options
+
+
+def _tag(system: Any, name: str, info: Mapping[str, Any]) -> str:
+    """What says that a file is the same; fsspec's own tag changes when a store tells when the file was last read."""
+    etag = next((info[key] for key in ("etag", "ETag") if info.get(key)), None)
+    return str(etag or system.ukey(name))
+
+
 def _copy(uri: str, place: Path, say: Callable[[str], None]) -> None:
     import fsspec  # type: ignore[import-untyped] # it has no types
 
-    url = f"abfs://{uri.partition(_BLOB)[2]}" if _BLOB in uri else uri
-    options: dict[str, Any] = {"account_name": uri.partition("://")[2].partition(".")[0]} if _BLOB in uri else {}
-    if scheme(uri) in ("abfs", "abfss", "az", "wasbs") or options:
-        options["anon"] = False
-    try:
+    url, options = _for_fsspec(uri)
+    stamp, partial = place.with_name(".tags.json"), place.with_name(".partial")
+    with _told(uri):
         system, path = fsspec.core.url_to_fs(url, **options)
-        tags = {name: str(system.ukey(name)) for name in sorted(system.find(path))}
-        stamp = place.with_name(".tags.json")
-        if place.exists() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == tags:
-            return
-        if not tags:
-            raise BadInput.of("path", redacted(uri), "holds no file", "correct the address")
-        say(f"copying {redacted(uri)} ({len(tags)} files) ...")
-        partial = place.with_name(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        tags = {name: _tag(system, name, info) for name, info in sorted(system.find(path, detail=True).items())}
+    if place.exists() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == tags:
+        return
+    if not tags:
+        raise BadInput.of("path", redacted(uri), "holds no file", "correct the address")
+    say(f"copying {redacted(uri)} ({len(tags)} files) ...")
+    shutil.rmtree(partial, ignore_errors=True)
+    with _told(uri):
         system.get(path, str(partial), recursive=len(tags) > 1 or next(iter(tags)) != path)
-    except (OSError, ValueError) as error:
-        first = (str(error) or repr(error)).splitlines()[0]
-        raise ToolFailed(f"{redacted(uri)}: {redacted(first)}") from error
     shutil.rmtree(place, ignore_errors=True)
     place.unlink(missing_ok=True)
     partial.rename(place)
     stamp.write_text(json.dumps(tags), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _told(uri: str) -> Iterator[None]:
+    """Raise `ToolFailed` for a storage's complaint; azure-core has its own errors, and may not be installed."""
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, OSError | ValueError) or type(error).__module__.startswith("azure.")):
+            raise
+        first = (str(error) or repr(error)).splitlines()[0]
+        raise ToolFailed(f"{redacted(uri)}: {redacted(first)}") from error

@@ -73,8 +73,13 @@ def test_in_direct_mode_the_address_is_the_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "kind", "todo"),
     [
-        ("azureml:trips:1", "uri_file", "download it and name the local copy: data=PATH, or --map it"),
-        ("azureml://datastores/d/paths/p", "uri_folder", "download it and name the local copy: data=PATH, or --map it"),
+        (
+            "azureml:trips:1",
+            "uri_file",
+            "pip install 'ngcrun[azureml,remote]', or download it and name the local copy: data=PATH, or --map it",
+        ),
+        ("azureml://datastores/d/paths/p", "uri_folder", "pip install 'ngcrun[azureml,remote]', or download it"),
+        ("azureml://registries/r/data/d/versions/1", "uri_folder", "download it and name the local copy: data=PATH"),
         ("abfss://c@a.dfs.core.windows.net/p", "uri_folder", "pip install fsspec adlfs, or download it"),
         ("https://a.blob.core.windows.net/c/p", "uri_folder", "pip install fsspec adlfs, or download it"),
         ("https://example.invalid/folder", "uri_folder", "download it and name the local copy"),
