@@ -54,11 +54,14 @@ class Step:
     modes: Mapping[str, str] = field(default_factory=dict)  # `download`, `ro_mount`, ... of the inputs that name one
     limits: Mapping[str, Any] = field(default_factory=dict)  # what the pipeline says of them
     sweep: Mapping[str, Any] | None = None  # it runs as many trials of its component, as this says
+    own: Mapping[str, Any] = field(default_factory=dict)  # its `distribution` and `resources`, if it has
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        """The component's document as plain values."""
-        return self.component.data  # type: ignore[no-any-return]
+        """The component's document as plain values, with what the pipeline gives the step of its own in their place."""
+        data: Mapping[str, Any] = self.component.data
+        resources = {**(data.get("resources") or {}), **(self.own.get("resources") or {})}
+        return {**data, **self.own, **({"resources": resources} if resources else {})} if self.own else data
 
     @property
     def identity(self) -> bool:

@@ -84,7 +84,8 @@ class Reuse:
             asked = {key: step.sweep[key] for key in keys if key in step.sweep}
             fields["sweep"] = json.dumps(asked, sort_keys=True, default=str)
         if spec.get("distribution"):
-            fields["distribution"] = json.dumps(spec["distribution"], sort_keys=True, default=str)
+            asked = {**spec["distribution"], "instance_count": (spec.get("resources") or {}).get("instance_count", 1)}
+            fields["distribution"] = json.dumps(asked, sort_keys=True, default=str)
         return Key(fields | ({"image": planned.image} if planned.image else self._python(fields["command"])))
 
     def _python(self, command: str) -> dict[str, str]:

@@ -98,11 +98,17 @@ def _mapping(doc: Document, place: Place, data: Any, kind: str) -> list[Problem]
             problems.append(doc.problem(where, limit, "is not a number of seconds", "write such as 3600"))
         elif key == "distribution" and distribute.kind(value) not in _DISTRIBUTIONS:
             problems.append(doc.problem((*place, key), value, _KIND, f"use {' or '.join(_DISTRIBUTIONS)}, or AzureML"))
-        elif key == "resources" and value.get("instance_count", 1) not in (1, "1"):
-            where, count = (*place, key, "instance_count"), value["instance_count"]
-            if distribute.kind(data.get("distribution")) != "pytorch":  # its nodes are processes here
-                problems.append(doc.problem(where, count, _MACHINES, "write 1, or say `distribution: {type: pytorch}`"))
     return problems
+
+
+def machines(doc: Document, place: Place, spec: Mapping[str, Any]) -> list[Problem]:
+    """Several machines are asked for, and not by a distribution whose nodes are processes here."""
+    resources = spec.get("resources")
+    count = resources.get("instance_count", 1) if isinstance(resources, Mapping) else 1
+    if count in (1, "1") or distribute.kind(spec.get("distribution")) == "pytorch":
+        return []
+    where = (*place, "resources", "instance_count")
+    return [doc.problem(where, count, _MACHINES, "write 1, or say `distribution: {type: pytorch}`")]
 
 
 def _fields(kind: str) -> frozenset[str]:

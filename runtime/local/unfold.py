@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import Problem
-from runtime.local import remote, wrong
+from runtime.local import remote, shape, wrong
 from runtime.local.document import Document
 from runtime.local.expression import BINDING, binding_of
 from runtime.local.graph import DATA_TYPES, FromStep, Source, Step, Value
@@ -109,6 +109,10 @@ def unfold(scope: Scope, steps: dict[str, Step], problems: list[Problem], seen: 
         again = component.data.get("is_deterministic") is False
         step = Step(scope.prefix + name, component, doc, given, env, not again, sweep=nodes[name].sweep)
         step.limits = jobs[name].get("limits") or {}
+        step.own = {key: jobs[name][key] for key in ("distribution", "resources") if jobs[name].get(key)}
+        if scope.here:
+            counted = "instance_count" in (step.own.get("resources") or {})
+            problems += shape.machines(doc if counted else component, ("jobs", name) if counted else (), step.spec)
         step.modes = _modes(component.data.get("inputs") or {}) | _modes(jobs[name].get("inputs") or {})
         steps[scope.prefix + name] = step
     _join(scope, steps)

@@ -191,6 +191,19 @@ def test_pytorch_processes_get_what_azureml_gives_them(tmp_path: Path) -> None:
     assert sorted(log_of(record, "a").splitlines()) == [f"[rank {r}] met" for r in range(4)]
 
 
+def test_what_the_pipeline_gives_a_step_wins_over_its_component(tmp_path: Path) -> None:
+    write_component(
+        tmp_path, command='echo "$RANK $WORLD_SIZE" > ${{outputs.out}}/$RANK', resources={"instance_count": 7}
+    )
+    two = {"distribution": {"type": "pytorch", "process_count_per_instance": 1}, "resources": {"instance_count": 2}}
+    record = run(write_pipeline(tmp_path, {"a": two}))
+    out = Path(record["steps"][0]["outputs"]["out"])
+    assert [(out / str(rank)).read_text().split() for rank in range(2)] == [["0", "2"], ["1", "2"]]
+    assert len(list(out.iterdir())) == 2
+    with pytest.raises(BadInput, match=r"say\.yaml:\d+: resources\.instance_count=7: machines are asked for"):
+        run(write_pipeline(tmp_path, {"a": {}}))
+
+
 def test_a_rank_that_fails_ends_the_others(tmp_path: Path) -> None:
     command = 'if [ "$RANK" = 1 ]; then echo broken >&2; exit 7; fi; sleep 60; touch ${{outputs.out}}/x'
     write_component(tmp_path, command=command, distribution={"type": "PyTorch", "process_count_per_instance": 3})

@@ -65,7 +65,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
      "pipe.yaml:8: jobs.a.inputs.data='{here}/empty': is an empty folder; name a folder that holds the data"),
     ("data elsewhere", {"a": {"inputs": {"data": {"type": "uri_folder", "path": "azureml:trips:1"}}}},
      "pipe.yaml:10: jobs.a.inputs.data.path='azureml:trips:1': is not on this machine; "
-     "download it and name the local copy: data=PATH, or --map it"),
+     "pip install 'ngcrun[azureml,remote]', or download it and name the local copy: data=PATH, or --map it"),
     ("unsupported step", {"a": {"type": "parallel"}},
      "pipe.yaml:5: jobs.a.type='parallel': does not run on this machine; "
      "command, pipeline and sweep steps do; run this one on AzureML"),
