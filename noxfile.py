@@ -33,6 +33,8 @@ PEERS = {
     "metaflow": ["metaflow==2.19.39"],
 }
 
+AZURITE = "azurite@3.37.0"
+
 # It looks for uv whatever the backend, and says so to people who never asked for it.
 logging.getLogger("nox").addFilter(lambda record: "uv binary not found" not in record.getMessage())
 
@@ -151,6 +153,18 @@ def docker(session: nox.Session) -> None:
     """The Dockerfiles built by a real dockerd on stand-ins of their bases; root on Debian, it installs docker.io."""
     _work(session, dev=True)
     _pytest(session, "tests/docker", "-s")  # the sizes of our layers are on the screen
+
+
+@nox.session(default=False)
+def storage(session: nox.Session) -> None:
+    """Tables in object storage: Microsoft's Azurite (npm installs it) and moto's S3, both on loopback."""
+    here, azurite = CACHE / "storage", CACHE / "azurite"
+    _environment(session, here, ["-e", ".[rapids-cpu,remote,s3,delta]", "moto[server]>=5.1", "pytest>=9,<10"])
+    program = azurite / "node_modules" / ".bin" / "azurite-blob"
+    if not program.exists():
+        session.run("npm", "install", "--silent", "--no-fund", "--prefix", str(azurite), AZURITE, external=True)
+    found = {"NGCRUN_AZURITE": str(program)}
+    session.run(_bin(here), "-m", "pytest", "tests/storage", *session.posargs, env=found, external=True)
 
 
 @nox.session(default=False)

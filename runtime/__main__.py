@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         return 0
     except OSError as error:
-        from runtime.execute import machine_failure
+        from runtime.staging import machine_failure
 
         failure = machine_failure(error)
         if failure is None:

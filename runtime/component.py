@@ -27,10 +27,14 @@ OVERRIDES = "overrides"
 
 @dataclass(frozen=True)
 class Input:
-    """A file or folder that is read and never written."""
+    """A file or folder that is read and never written.
+
+    `remote`: it may be an address in storage, which the step reads in place (runtime/remote_path.py).
+    """
 
     description: str
     type: DataType = "uri_folder"
+    remote: bool = False
 
 
 @dataclass(frozen=True)

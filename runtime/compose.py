@@ -17,6 +17,7 @@ from typing import Any
 from runtime.component import OVERRIDES, Component, Group, Input, Port
 from runtime.convert import convert
 from runtime.errors import BadInput, Problem, nearest
+from runtime.remote_path import as_remote
 
 _OVERRIDE = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
@@ -120,7 +121,8 @@ def compose(component: Component, request: Request, *, partial: bool = False) ->
     problems += [p for word in request.inner for p in _check_field(ports, values, word)]
     if problems:
         raise BadInput(problems)
-    return component.ports(**_hydra_compose(component, request, values))
+    addresses = {name: value for name, value in values.items() if as_remote(value) is not None}
+    return component.ports(**(_hydra_compose(component, request, values) | addresses))  # Hydra makes paths of them
 
 
 def _convert_all(ports: Mapping[str, Port], request: Request) -> tuple[dict[str, Any], list[Problem]]:
@@ -147,6 +149,14 @@ def _unbound(ports: Mapping[str, Port], request: Request) -> list[Problem]:
 def _missing_input(port: Port, value: Any) -> list[Problem]:
     if not isinstance(port.marker, Input) or value is None:
         return []
+    remote = as_remote(value)
+    if remote is not None:
+        try:
+            there = remote.exists()
+        except BadInput as error:
+            return [dataclasses.replace(problem, port=port.name) for problem in error.problems]
+        todo = "correct it; a folder is there once it holds a file"
+        return [] if there else [Problem(port.name, value, "does not exist", todo)]
     if not value.exists():
         return [
             Problem(port.name, value, "does not exist", f"name an existing {port.marker.type.removeprefix('uri_')}")

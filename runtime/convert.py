@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from runtime.component import Group, Param, Port
+from runtime.component import Group, Input, Output, Param, Port
 from runtime.errors import BadInput, nearest
+from runtime.remote_path import Remote, is_remote
 
 _BOOLS = {"true": True, "false": False}
 
@@ -37,7 +38,7 @@ def _scalar(port: Port, text: str) -> Any:
     if port.python is Path:
         if not text.strip():
             raise BadInput.of(port.name, text, "is empty", "name a file or folder")
-        return Path(text)
+        return _address(port, text) if is_remote(text) else Path(text)
     word = text.strip()
     if port.python is bool and word.lower() in _BOOLS:
         return _BOOLS[word.lower()]
@@ -50,6 +51,16 @@ def _scalar(port: Port, text: str) -> Any:
             pass
     wanted = {bool: "true or false", int: "a whole number", float: "a number"}[port.python]
     raise BadInput.of(port.name, text, f"is not {wanted}", f"write {wanted}, such as {port.name}={_example(port)}")
+
+
+def _address(port: Port, text: str) -> Remote:
+    """An address in storage; raises `BadInput` where the port takes none."""
+    if isinstance(port.marker, Input) and not port.marker.remote:
+        todo = "download it first (`ngcrun run data_download`); a pipeline brings it here by itself (`ngcrun pipeline`)"
+        raise BadInput.of(port.name, text, "is an address, and this step reads only what is on this machine", todo)
+    if isinstance(port.marker, Output) and port.marker.kept:
+        raise BadInput.of(port.name, text, "is an address, and is written in place", "name a folder on this machine")
+    return Remote.of(port.name, text)
 
 
 def _example(port: Port) -> str:

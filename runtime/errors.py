@@ -73,6 +73,9 @@ class BadInput(NgcrunError):
     def lines(self, component: str = "") -> list[str]:  # noqa: D102 - as in the root
         return [p.line(component) for p in self.problems]
 
+    def __reduce__(self) -> tuple[type[BadInput], tuple[list[Problem]]]:
+        return type(self), (self.problems,)  # it may be raised in a worker's process
+
 
 class ToolFailed(NgcrunError):
     """A vendor's program, or the machine below it, failed: says what it said last and where its log is."""

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import os
 import re
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime import masks
+from runtime import masks, staging
 from runtime import metrics as metrics_module
 from runtime.component import Component, Output
 from runtime.compose import Request, compose, parse
-from runtime.errors import BadInput, MissingOutput, NgcrunError, OutputsElsewhere, ToolFailed
+from runtime.errors import BadInput, MissingOutput, NgcrunError, OutputsElsewhere
 from runtime.metrics import CLOSE_S, Memory, Metrics
 from runtime.redact import redacted
-
-# The machine's state, not our bug: no traceback for these.
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+from runtime.remote_path import is_remote
 
 STOPPED_CLOSE_S = (
     4.0  # for the metrics of a step that is stopped: SIGKILL comes 10 s after SIGTERM, as in `docker stop`
@@ -82,11 +78,13 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
     """Check the ports, run the component on staged outputs, put them in place; returns where each output is."""
     ports = compose(component, request)
     targets = output_paths(component, ports)
-    _apart(targets)
+    staging.apart(targets)
     kept = {n: targets.pop(n) for n in list(targets) if _is_kept(component, n)}
     memory = Memory()
     status = "FAILED"
-    with _staged(component, targets) as stages:
+    # The workers of a job on several nodes write to what all nodes have mounted, and not to this node's own disk.
+    shared = getattr(ports, "engine", None) == "distributed" and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    with staging.staged(component, targets, shared=shared) as stages:
         metrics = metrics_module.from_environment(component.name, extra=[memory])
         try:
             from runtime.tracking import flatten
@@ -107,7 +105,7 @@ def execute(component: Component, request: Request) -> dict[str, Path]:
             for folder in (f for n, f in kept.items() if getattr(ports, n) is None):
                 with contextlib.suppress(OSError):  # it holds what the next start goes on from
                     folder.rmdir()
-        publish_all(stages, targets)
+        staging.publish_all(stages, targets)
     for name, folder in kept.items():
         if getattr(ports, name) is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -121,25 +119,10 @@ def _run(component: Component, ports: Any, metrics: Metrics) -> None:
     except NgcrunError:
         raise
     except Exception as error:
-        failure = machine_failure(error)
+        failure = staging.machine_failure(error)
         if failure is None:
             raise
         raise failure from error
-
-
-def machine_failure(error: BaseException) -> ToolFailed | None:
-    """`ToolFailed` when the machine (a full disk, a read-only mount) and not a bug is behind `error`."""
-    number = getattr(error, "errno", None)
-    text = str(error)
-    if number not in _MACHINE:
-        number = next((n for n in _MACHINE if os.strerror(n).lower() in text.lower()), None)
-    if number is None:
-        return None
-    todo = (
-        "free some space or point the output elsewhere" if number in (errno.ENOSPC, errno.EDQUOT) else "check the path"
-    )
-    where = getattr(error, "filename", None) or "outputs"
-    return ToolFailed(f"{where}: {os.strerror(number)}; {todo}")
 
 
 def output_paths(component: Component, ports: Any) -> dict[str, Path]:
@@ -148,6 +131,7 @@ def output_paths(component: Component, ports: Any) -> dict[str, Path]:
     names = [n for n, p in component.all_ports().items() if isinstance(p.marker, Output)]
     paths = {n: getattr(ports, n) or folder / n for n in names if not _is_kept(component, n)}
     first = next(iter(paths.values()))
+    first = folder / first.name if is_remote(str(first)) else first  # what is kept is on this machine
     return paths | {n: getattr(ports, n) or Path(f"{first}.{n}") for n in names if n not in paths}
 
 
@@ -165,101 +149,6 @@ def _kept_folders(kept: dict[str, Path]) -> dict[str, Path]:
             todo = "name a place that you may write to"
             raise BadInput.of(name, folder, f"cannot be written ({reason})", todo) from error
     return {name: folder.resolve() for name, folder in kept.items()}
-
-
-@contextlib.contextmanager
-def _staged(component: Component, targets: dict[str, Path]) -> Iterator[dict[str, Path]]:
-    """A place to write each output, beside its target where that can be renamed; gone afterwards in any case."""
-    stages: dict[str, Path] = {}
-    temporary: list[Path] = []
-    try:
-        for name, target in targets.items():
-            marker = component.all_ports()[name].marker
-            assert isinstance(marker, Output)  # noqa: S101 - output_paths chose them; narrows for mypy
-            stages[name] = _stage(name, target, is_file=marker.type == "uri_file", temporary=temporary)
-        yield stages
-    finally:
-        for path in temporary:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _apart(targets: dict[str, Path]) -> None:
-    for name, target in targets.items():
-        for other, place in targets.items():
-            if name != other and target.resolve().is_relative_to(place.resolve()):
-                raise BadInput.of(name, target, f"is or lies in the output {other}", "name another place")
-
-
-def _stage(name: str, target: Path, *, is_file: bool, temporary: list[Path]) -> Path:
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise BadInput.of(name, target, "already holds data", "remove it or name another place")
-    try:
-        target = target.resolve()  # a link to a folder stays a link
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=_beside(target)))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise BadInput.of(
-            name, target, f"cannot be written ({reason})", "name a place that you may write to"
-        ) from error
-    temporary.append(folder)
-    stage = folder / target.name
-    if not is_file:
-        stage.mkdir()
-    return stage
-
-
-def _beside(target: Path) -> Path | None:
-    """The target's parent; None (the temporary folder) when the target is a mount of its own, as on AzureML."""
-    return None if target.is_dir() and target.stat().st_dev != target.parent.stat().st_dev else target.parent
-
-
-def publish_all(stages: dict[str, Path], targets: dict[str, Path]) -> None:
-    """Move every finished output into place; when one cannot be, those already there are taken away again."""
-    done: list[Path] = []
-    try:
-        for name, stage in stages.items():
-            publish(stage, targets[name])
-            done.append(targets[name])
-    except BaseException as error:
-        for target in done:
-            _take_away(target.resolve())
-        if isinstance(error, OSError) and error.errno == errno.ENOTEMPTY:
-            raise ToolFailed(f"{error.filename}: was filled by another run meanwhile; name another place") from error
-        failure = machine_failure(error)
-        if failure is None:
-            raise
-        raise failure from error
-
-
-def publish(stage: Path, target: Path) -> None:
-    """Move a finished output into place: by rename, or by copying into a folder that is a mount."""
-    target = target.resolve()
-    if target.is_dir() and stage.is_dir():
-        try:
-            target.rmdir()
-        except OSError as error:
-            if error.errno != errno.EBUSY or any(target.iterdir()):
-                raise
-            return _copy_into(stage, target)
-    stage.rename(target)
-    return None
-
-
-def _copy_into(stage: Path, mount: Path) -> None:
-    try:
-        shutil.copytree(stage, mount, dirs_exist_ok=True)
-    except BaseException:
-        _take_away(mount)
-        raise
-
-
-def _take_away(target: Path) -> None:
-    """Remove an output that we put there."""
-    if not target.is_dir():
-        target.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(target, ignore_errors=True)  # the mount itself stays, empty
 
 
 def _require_outputs(component: Component, stages: dict[str, Path], targets: dict[str, Path]) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-Kind = Literal["metric", "param", "tag", "artifact"]
+Kind = Literal["metric", "param", "tag", "artifact", "dataset"]
 BATCH = 1000  # MLflow's own limit for metrics in one log_batch. Source: mlflow/utils/validation.py (3.15.0)
 PAUSES_S = (0.2, 1.0)  # between tries: sqlite is locked for moments while another step writes
 CLOSE_S = 20.0  # how long the end of a step waits for a store that does not answer
@@ -27,7 +27,10 @@ CLOSE_S = 20.0  # how long the end of a step waits for a store that does not ans
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One thing to record. `value` is a float for a metric, text for a param or tag, a path for an artifact."""
+    """One thing to record.
+
+    `value` is a float for a metric, text for a param or tag, a path for an artifact, a mapping for a dataset.
+    """
 
     kind: Kind
     key: str
@@ -110,6 +113,7 @@ class Metrics:
         self._sinks = list(sinks)
         self._drains = [_Drain(sink) for sink in self._sinks]
         self._children: list[Metrics] = []
+        self._later: list[threading.Thread] = []
 
     def child(self, name: str) -> Metrics:
         """What a part of the step's work reports to: in MLflow, a run inside the step's. End it with `end`."""
@@ -134,6 +138,23 @@ class Metrics:
         """Store a copy of a file or folder; it must stay in place until `close`."""
         self._put([Record("artifact", folder, path, 0, int(time.time() * 1000))])
 
+    def dataset(self, name: str, source: str, digest: str, files: int) -> None:
+        """Record what was read: the port's name, the path or address, a checksum, and how many files it is."""
+        value = {"source": source, "digest": digest, "files": files}
+        self._put([Record("dataset", name, value, 0, int(time.time() * 1000))])
+
+    def later(self, act: Callable[[], None]) -> None:
+        """Do what takes a while, and ends with a record, beside the work; `close` waits for it. Its failure is told."""
+
+        def guarded() -> None:
+            try:
+                act()
+            except Exception as error:  # a record that is missing must not cost the work
+                print(f"warning: metrics: {told(error)}", file=sys.stderr)
+
+        self._later.append(threading.Thread(target=guarded, daemon=True))
+        self._later[-1].start()
+
     def end(self, status: str = "FINISHED") -> None:
         """Take no more records; returns at once, what is left is stored by the time that the step's `close` is over."""
         for drain in self._drains:
@@ -142,6 +163,8 @@ class Metrics:
     def close(self, status: str = "FINISHED", timeout_s: float = CLOSE_S) -> None:
         """Flush and end; a store that has not answered after `timeout_s` is left behind with a warning."""
         until = time.monotonic() + timeout_s
+        for thread in self._later:
+            thread.join(max(0.0, until - time.monotonic()))
         for metrics in (*self._children, self):
             metrics.end(status)  # a part that was ended before keeps its status
         drains = [drain for metrics in (*self._children, self) for drain in metrics._drains]

@@ -94,15 +94,20 @@ def boost(learner: XGBoost, data: Matrices, task: Task, on_round: OnRound, *, wa
         def after_iteration(self, _model: Any, epoch: int, evals_log: Any) -> bool:
             return on_round({part: scores["rmse"][-1] for part, scores in evals_log.items()}, epoch)
 
-    params = _params(learner, task)
+    params = params_of(learner, task)
     evals = [(data.train, "train")] if watch_train or data.validation is None else []
     evals += [(data.validation, "validation")] if data.validation is not None else []
     patience = learner.early_stopping_rounds or None if data.validation is not None else None
     seen: dict[str, dict[str, list[float]]] = {}
     how = {"evals": evals, "early_stopping_rounds": patience, "callbacks": [Rounds()], "verbose_eval": False}
     booster = xgboost.train(params, data.train, learner.rounds, evals_result=seen, **how)
+    return up_to_the_best(booster, seen, early=bool(patience))
+
+
+def up_to_the_best(booster: Any, seen: Mapping[str, Mapping[str, list[float]]], *, early: bool) -> Boosted:
+    """The booster as it is kept; `early`: only up to the round with the best score on the rows to stop by."""
     best = booster.num_boosted_rounds() - 1
-    if patience:
+    if early:
         # Not `best_iteration`: it misses the round at which `on_round` said to stop.
         best = min(range(best + 1), key=seen["validation"]["rmse"].__getitem__)
         # ONNX, Treelite and Booster.predict take every tree there is: those after the best round must go.
@@ -112,7 +117,8 @@ def boost(learner: XGBoost, data: Matrices, task: Task, on_round: OnRound, *, wa
     return Boosted(booster, best + 1, rmse)
 
 
-def _params(learner: XGBoost, task: Task) -> dict[str, Any]:
+def params_of(learner: XGBoost, task: Task) -> dict[str, Any]:
+    """What XGBoost is told of a learner and of where it trains."""
     return {
         "objective": "reg:squarederror",
         "tree_method": "hist",
@@ -136,6 +142,11 @@ def fit(learner: XGBoost, task: Task, data: Matrices | None = None) -> Fitted:
         return False
 
     made = boost(learner, data or matrices(task, learner.max_bin), task, on_round)
+    return fitted(made, told, task)
+
+
+def fitted(made: Boosted, told: list[Mapping[str, float]], task: Task) -> Fitted:
+    """What was trained, with the share of each feature; `told`: the scores of each round, which are logged already."""
     if made.validation_rmse is not None and made.validation_rmse != told[-1]["validation"]:
         task.log({"validation_rmse": made.validation_rmse}, len(told))
     gain = made.booster.get_score(importance_type="total_gain")

@@ -6,17 +6,21 @@ operations that the GPU lacks, never a GPU that is not there (measured with cudf
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput, ToolFailed
 from runtime.metrics import Metrics
+from runtime.rapids import cluster as clusters
 from runtime.rapids import duckdb_check, naive_times, translation
+from runtime.remote_path import as_remote
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 CHOICES = ("auto", "cpu", "gpu")
 # Of the steps whose queries are also written in SQL: the CPU's result, compared with what DuckDB makes of it.
 CHECKED = "duckdb-check"
-QUERY_CHOICES = (*CHOICES, CHECKED)
+TRAIN_CHOICES = (*CHOICES, clusters.DISTRIBUTED)
+QUERY_CHOICES = (*TRAIN_CHOICES, CHECKED)
+_APART = ".apart-"  # begins the name of a file that a worker is writing
 FALLBACKS = ("cpu", "refuse")  # what becomes of a query that the GPU cannot run
 # A row group is what a reader decodes at once, on either engine. At 500,000 rows transform held 620 MiB on 8 million
 # rows, at 200,000 it holds 470 MiB (two cores).
@@ -120,6 +126,40 @@ class Engine:
     fallback: str = "cpu"
     compared: int = 0
     fallbacks: int = 0
+    cluster: clusters.Cluster | None = None
+    apart: bool = False  # on a worker: another one may have been given the same piece of work
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(
+        cls, wanted: str, metrics: Metrics, data: Path, fallback: str = "cpu", workers: int = 0
+    ) -> Iterator[Engine]:
+        """As `of`; with `engine=distributed` the cluster is there for as long as the block runs."""
+        if wanted != clusters.DISTRIBUTED:
+            yield cls.of(wanted, metrics, data, fallback)
+            return
+        with cluster(workers, "cudf_polars", metrics) as made:
+            yield cls("cpu", metrics, fallback=fallback, cluster=made)
+
+    def each(
+        self, work: Callable[..., Any], items: Sequence[tuple[Any, ...]], folders: Sequence[Path]
+    ) -> Iterator[Any]:
+        """`work(engine, *item)` for each item, in order: here, or each on some worker of the cluster.
+
+        `folders`: where the work writes; what a lost worker had half written there is removed.
+        """
+        if self.cluster is None:
+            yield from (work(self, *item) for item in items)
+            return
+        there = [(work, self.cluster.engine, self.fallback, *item) for item in items]
+        try:
+            for result, reasons in self.cluster.each(_on_worker, there):
+                for reason in reasons:
+                    self._fell_back(reason)
+                yield result
+        finally:
+            for path in (path for folder in folders for path in folder.glob(f"{_APART}*")):
+                path.unlink(missing_ok=True)
 
     @classmethod
     def of(cls, wanted: str, metrics: Metrics, data: Path, fallback: str = "cpu") -> Engine:
@@ -130,6 +170,8 @@ class Engine:
         """
         if wanted == CHECKED:
             duckdb_check.require()
+            if as_remote(data) is not None:
+                raise BadInput.of("engine", wanted, "reads only what is on this machine", "download the data first")
         if fallback == "refuse":
             metrics.tags({"fallback_foreseen": "yes" if translation.can_tell() else "no: cudf-polars is not installed"})
         # Unlimited, Polars reads ahead of a slow sink: at 24 and 72 million rows transform held 0.7 and 1.4 GiB, with
@@ -156,6 +198,12 @@ class Engine:
 
         On the CPU all of it is one pass over the data; the GPU engine has no such call, so it makes one pass each.
         """
+        if self.apart:
+            own = {path.with_name(f"{_APART}{uuid.uuid4().hex}-{path.name}"): path for path in outputs}
+            row = replace(self, apart=False).write({mine: outputs[path] for mine, path in own.items()}, summary)
+            for mine, path in own.items():
+                mine.replace(path)
+            return row
         import polars as pl
 
         plans = {path: _sink(query, path, lazy=True) for path, query in outputs.items()}
@@ -198,6 +246,32 @@ class Engine:
                     raise ToolFailed(f"the GPU engine failed: {reason}; try engine=cpu") from error
         self._fell_back(reason)
         return act("streaming")
+
+
+def _on_worker(work: Callable[..., Any], name: str, fallback: str, *item: Any) -> tuple[Any, list[str]]:
+    """What `Engine.each` does on a worker: the result, and why queries fell back to the CPU."""
+    told = _Reasons()
+    return work(Engine(name, told, fallback=fallback, apart=True), *item), told.reasons
+
+
+class _Reasons(Metrics):
+    """Keeps the reasons of fallbacks, which process 0 reports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: list[str] = []
+
+    def tags(self, values: Mapping[str, object]) -> None:
+        self.reasons += [str(values["engine_fallback"])] if "engine_fallback" in values else []
+
+
+@contextlib.contextmanager
+def cluster(workers: int, package: str, metrics: Metrics) -> Iterator[clusters.Cluster]:
+    """The cluster of `engine=distributed`, logged; `package`: what computes on a GPU, where the workers have some."""
+    with clusters.cluster(workers, gpu_problem(package)) as made:
+        metrics.tags({"engine": clusters.DISTRIBUTED, "engine_of_workers": made.engine, "engine_reason": made.why})
+        metrics.log({"workers": made.workers, "engine_gpu": float(made.engine == "gpu"), "engine_fallbacks": 0.0})
+        yield made
 
 
 def _sink(query: pl.LazyFrame, path: Path, **how: Any) -> Any:

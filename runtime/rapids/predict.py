@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from runtime.component import Input, Output, component
+from runtime.component import Input, Output, Param, component
 from runtime.errors import BadInput
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.rapids import model_folder, tables
+from runtime.rapids import model_folder, sources, tables
 from runtime.rapids.schemas import id_of
 
 PREDICTION = "prediction"
@@ -25,7 +25,8 @@ class Ports:
     """
 
     model: Annotated[Path, Input("Model folder that rapids_train wrote", type="mlflow_model")]
-    features: Annotated[Path, Input("Feature table, such as a part that rapids_transform wrote")]
+    features: Annotated[Path, Input("Feature table, such as a part that rapids_transform wrote", remote=True)]
+    table_format: Annotated[str, Param(tables.FORM_HELP, choices=tables.FORMS)] = "parquet"
     predictions: Annotated[Path, Output("Parquet dataset with the id and prediction, in the target's unit")]
 
 
@@ -36,7 +37,9 @@ def predict(ports: Ports, metrics: Metrics) -> None:
 
     predict_batch, content = model_folder.load("model", ports.model)
     names = [feature["name"] for feature in content["features"]]
+    tables.require_form(ports.table_format)
     files = tables.listing("features", ports.features, (".parquet",))
+    sources.log(metrics, "features", ports.features, files)
     with tables.reading("features", ports.features):
         _require_columns(ports, files, names)
         rows, id_ = 0, id_of(pl.read_parquet_schema(files[0]))
@@ -49,6 +52,7 @@ def predict(ports: Ports, metrics: Metrics) -> None:
                     metrics.log({"rows_predicted": rows}, step=rows)
     if rows == 0:
         raise BadInput.of("features", ports.features, "has no rows", "give a table with trips")
+    tables.finish(ports.predictions, ports.table_format)
 
 
 def _require_columns(ports: Ports, files: list[Path], names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,7 @@ from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.rapids import duckdb_check, tables
+from runtime.rapids import cluster, duckdb_check, sources, tables
 from runtime.rapids import engine as engines
 from runtime.rapids.schemas import (
     CANONICAL,
@@ -40,7 +41,9 @@ class Ports:
     other row gets a stable trip_id.
     """
 
-    trips: Annotated[Path, Input("A CSV or Parquet file, or a folder of them; each is recognised by its own header")]
+    trips: Annotated[
+        Path, Input("A CSV or Parquet file, or a folder of them; each is recognised by its own header", remote=True)
+    ]
     columns: Annotated[
         Columns,
         Group("Which column holds what; auto tells each file's schema apart", options={"auto": Columns(), **SCHEMAS}),
@@ -54,25 +57,31 @@ class Ports:
     fallback: Annotated[str, Param("What becomes of a query that the GPU cannot run", choices=engines.FALLBACKS)] = (
         "cpu"
     )
+    workers: Annotated[int, Param(cluster.WORKERS_HELP, minimum=0)] = 0
+    table_format: Annotated[str, Param(tables.FORM_HELP, choices=tables.FORMS)] = "parquet"
     prepared: Annotated[Path, Output("Parquet dataset: part-NNNNN.parquet, one for each raw file")]
 
 
 @component(name="rapids_prepare", version="1", image="rapids")
 def prepare(ports: Ports, metrics: Metrics) -> None:
     """Write `part-NNNNN.parquet` for each raw file, in the order of the files' names, and log the rows by reason."""
-    engine = engines.Engine.of(ports.engine, metrics, ports.trips, ports.fallback)
+    tables.require_form(ports.table_format)
     raw = _recognise_all(ports)
+    sources.log(metrics, "trips", ports.trips, [table.path for table, _ in raw])
     counts: dict[str, int] = dict.fromkeys(["rows_read", "rows_kept"], 0)
-    for number, (table, schema) in enumerate(raw):
-        for key, value in _write_part(number, table, schema, ports, engine).items():
-            counts[key] = counts.get(key, 0) + value
-        metrics.log({"files_read": number + 1})
+    parts = [(number, table, schema, ports) for number, (table, schema) in enumerate(raw)]
+    with engines.Engine.opened(ports.engine, metrics, ports.trips, ports.fallback, ports.workers) as engine:
+        for number, rows in enumerate(engine.each(_write_part, parts, [ports.prepared])):
+            for key, value in rows.items():
+                counts[key] = counts.get(key, 0) + value
+            metrics.log({"files_read": number + 1})
     metrics.tags({f"files_{name}": n for name, n in _tally([schema.name for _, schema in raw]).items()})
     metrics.log(counts)
     check_sum(counts)
     unreadable = counts["rows_read"] - counts["rows_kept"]
     if counts["rows_kept"] == 0 or unreadable > ports.max_unreadable * counts["rows_read"]:
         raise BadInput.of("trips", ports.trips, _account(counts), _advice(counts))
+    tables.finish(ports.prepared, ports.table_format)
 
 
 def _recognise_all(ports: Ports) -> list[tuple[tables.RawTable, Recognised]]:
@@ -108,25 +117,45 @@ def _wrong_types(table: tables.RawTable, schema: Recognised) -> list[Any]:
 
 
 def _write_part(
-    number: int, table: tables.RawTable, schema: Recognised, ports: Ports, engine: engines.Engine
+    engine: engines.Engine, number: int, table: tables.RawTable, schema: Recognised, ports: Ports
 ) -> dict[str, int]:
     """Write one part and return its rows: read, kept, and dropped by reason (only reasons that occurred)."""
     import polars as pl
 
+    part, lines = ports.prepared / f"part-{number:05d}.parquet", None
+
+    def written(ragged: Any = None, *, plain: bool = False) -> dict[str, int]:
+        raw = table.scan(_ROW, plain=plain)
+        query, reasons = canonical(raw, table.header, schema, ports.datetime_format, ragged)
+        return _written(engine, part, number, query, reasons)
+
     with tables.reading("trips", table.path):
-        ragged, lines, plain = tables.ragged_rows(table) if table.is_csv else (None, None, False)
-        query, reasons = canonical(table.scan(_ROW, plain=plain), table.header, schema, ports.datetime_format, ragged)
-        trip_id = (pl.col(_ROW).cast(pl.Int64) + number * FILE_STRIDE).alias(TRIP_ID)
-        kept = query.filter(pl.col(_REASON).is_null()).select(trip_id, *CANONICAL)
-        dropped = [(pl.col(_REASON) == i).sum().alias(reason) for i, reason in enumerate(reasons)]
-        summary = query.select(
-            pl.len().alias("rows_read"), pl.col(_REASON).is_null().sum().alias("rows_kept"), *dropped
-        )
-        part = ports.prepared / f"part-{number:05d}.parquet"
-        row = engine.write({part: kept}, summary).row(0, named=True)
+        if not table.is_csv:
+            row = written()
+        else:
+            looking, plain, row = tables.Looking(table), tables.begins_plain(table), {}
+            with contextlib.suppress(pl.exceptions.PolarsError):  # what is guessed may be wrong
+                row = written(plain=plain)
+            ragged, lines, really_plain = looking.result()
+            if not row or len(ragged) or (plain and not really_plain):
+                row = written(ragged, plain=really_plain)
     tables.require_lines("trips", table.path, lines, row["rows_read"])
     engine.check(part, partial(duckdb_check.prepared_sql, number * FILE_STRIDE, table, schema, ports.datetime_format))
     return {key: n for key, n in row.items() if n or key in ("rows_read", "rows_kept")}
+
+
+def _written(
+    engine: engines.Engine, part: Path, number: int, query: pl.LazyFrame, reasons: list[str]
+) -> dict[str, int]:
+    """Write the readable rows of file `number`; returns all rows by what became of them."""
+    import polars as pl
+
+    trip_id = (pl.col(_ROW).cast(pl.Int64) + number * FILE_STRIDE).alias(TRIP_ID)
+    kept = query.filter(pl.col(_REASON).is_null()).select(trip_id, *CANONICAL)
+    dropped = [(pl.col(_REASON) == i).sum().alias(reason) for i, reason in enumerate(reasons)]
+    rows = (pl.len().alias("rows_read"), pl.col(_REASON).is_null().sum().alias("rows_kept"))
+    part.unlink(missing_ok=True)  # of a guess that was wrong
+    return engine.write({part: kept}, query.select(*rows, *dropped)).row(0, named=True)
 
 
 def canonical(

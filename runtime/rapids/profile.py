@@ -32,7 +32,7 @@ class Ports:
     With a reference, such as the table that a model was trained on, also how far each column has moved away from it.
     """
 
-    data: Annotated[Path, Input("Parquet dataset, or CSV files")]
+    data: Annotated[Path, Input("Parquet dataset, or CSV files", remote=True)]
     reference: Annotated[Path | None, Input("The same columns of an earlier time, to compare with")] = None
     max_psi: Annotated[
         float, Param("Population stability index above which a column counts as drifted", minimum=0.0)

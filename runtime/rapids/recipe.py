@@ -13,7 +13,7 @@ from runtime.errors import BadInput, Problem, nearest
 from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.rapids import engine as engines
-from runtime.rapids import tables
+from runtime.rapids import sources, tables
 from runtime.rapids.features import write_features
 from runtime.rapids.schemas import ROW_ID
 from runtime.rapids.transform import PART, in_share
@@ -36,7 +36,7 @@ class Ports:
     The split depends on the row_id alone, so it is the same on every engine.
     """
 
-    data: Annotated[Path, Input("Parquet dataset, such as rapids_validate accepted")]
+    data: Annotated[Path, Input("Parquet dataset, such as rapids_validate accepted", remote=True)]
     recipe: Annotated[Path, Input("YAML file: target, features and filters", type="uri_file")]
     test_share: Annotated[float, Param("Share of the rows that is held out", minimum=0.001, maximum=0.9)] = 0.2
     seed: Annotated[int, Param("Which rows are held out", minimum=0, maximum=1_000_000)] = 0
@@ -68,6 +68,7 @@ def recipe(ports: Ports, metrics: Metrics) -> None:
 
     engine = engines.Engine.of(ports.engine, metrics, ports.data)
     files = tables.listing("data", ports.data, (".parquet",))
+    sources.log(metrics, "data", ports.data, files)
     with tables.reading("data", ports.data):
         schema = pl.scan_parquet(files).collect_schema()
         made = read(ports.recipe, schema)

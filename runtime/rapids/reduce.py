@@ -13,7 +13,7 @@ from runtime.errors import BadInput
 from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.rapids import engine as engines
-from runtime.rapids import reducers, tables
+from runtime.rapids import reducers, sources, tables
 from runtime.rapids.features import read_features
 from runtime.rapids.reducers import PCA, UMAP, KMeans
 from runtime.rapids.schemas import id_of
@@ -57,6 +57,7 @@ def reduce(ports: Ports, metrics: Metrics) -> None:
     engine = engines.choose(ports.engine, "cuml", metrics)
     reducers.check(ports.method, len(names), engine)
     files = tables.listing("features", ports.features, (".parquet",))
+    sources.log(metrics, "features", ports.features, files)
     with tables.reading("features", ports.features):
         x = _rows(files, names, ports)
         made = reducers.fit(ports.method, x, ports.seed, engine)

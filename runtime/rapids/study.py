@@ -55,6 +55,7 @@ class Asked:
     seed: int
     sampler: str
     pruner: str
+    search_share: float = 1.0
 
 
 def fingerprint(files: list[Path]) -> str:
@@ -105,7 +106,7 @@ class Study:
         before = self.study.user_attrs.get(_ASKED)
         if before is None:
             self.study.set_user_attr(_ASKED, asked)
-        elif before != asked:
+        elif (before := {"search_share": 1.0} | before) != asked:  # a study of an older version has none
             other = ", ".join(key for key in asked if before.get(key) != asked[key])
             raise BadInput.of(
                 "storage", folder, f"holds a search with another {other}", "name another folder, or remove this one"

@@ -4,39 +4,94 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
-from runtime.execute import machine_failure
+from runtime.redact import redacted
+from runtime.remote_path import Remote, as_remote
+from runtime.staging import machine_failure
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+FORMS = ("parquet", "delta")
+FORM_HELP = "How the table is written; delta: with the log of a Delta Lake table beside the Parquet files"
 CHUNK_BYTES = 1 << 20  # small enough to stay in the processor's cache between the two looks at it
 
 
 def listing(port: str, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """The tables below `root` (or `root` itself) in the order of their relative names; hidden files are left out.
 
+    Of a Delta Lake table the files of its present version.
+
     Raises:
         BadInput: no such file, or one of no bytes.
     """
-    if root.is_file():
+    delta = _delta_files(port, root)
+    if delta is not None:
+        files = delta
+    elif root.is_file():
         files = [root] if root.suffix.lower() in suffixes else []
     else:
         visible = (p for p in root.rglob("*") if not any(s.startswith((".", "_")) for s in p.relative_to(root).parts))
-        files = sorted((p for p in visible if p.suffix.lower() in suffixes and p.is_file()), key=lambda p: p.parts)
+        fit = (p for p in visible if p.suffix.lower() in suffixes and (as_remote(p) is not None or p.is_file()))
+        files = sorted(fit, key=lambda p: p.parts)
     if not files:
         raise BadInput.of(port, root, f"holds no {' or '.join(suffixes)} file", "name the file or folder with the data")
     for file in files:
         if file.stat().st_size == 0:
             raise BadInput.of(port, file, "is an empty file (0 bytes)", "remove it or write it again")
     return files
+
+
+def _delta_files(port: str, root: Path) -> list[Path] | None:
+    """The files of a Delta Lake table, None where `root` is none; raises `BadInput` for one that cannot be read so."""
+    if not (root / "_delta_log" / f"{0:020d}.json").is_file() or root.suffix:
+        return None
+    if importlib.util.find_spec("deltalake") is None:
+        raise BadInput.of(port, root, "is a Delta Lake table", "pip install 'ngcrun[delta]', or name its Parquet files")
+    import deltalake
+
+    try:
+        table = deltalake.DeltaTable(str(root))
+        uris, split = table.file_uris(), table.metadata().partition_columns
+    except (deltalake.exceptions.DeltaError, OSError, ValueError) as error:
+        raise BadInput.of(
+            port, root, f"is no readable Delta Lake table: {_one_line(error)}", "write it again"
+        ) from error
+    if split:  # these columns are in the names of folders, and not in the files
+        raise BadInput.of(port, root, f"is partitioned by {', '.join(split)}", "write it without partitions")
+    files: list[Any] = [Remote(uri) if as_remote(root) else Path(uri) for uri in uris]
+    return sorted(files, key=lambda p: p.parts)
+
+
+def finish(folder: Path, form: str) -> None:
+    """With `form` `delta` give a folder of Parquet files the log of a Delta Lake table; one of `FORMS`."""
+    if form == "delta":
+        import deltalake
+
+        deltalake.convert_to_deltalake(str(folder))
+
+
+def require_form(form: str) -> None:
+    """Raises `BadInput` where the package of Delta Lake is asked for, and not here."""
+    if form == "delta" and importlib.util.find_spec("deltalake") is None:
+        todo = "pip install 'ngcrun[delta]', or leave it out"
+        raise BadInput.of("table_format", form, "needs the package deltalake, which is not installed", todo)
+
+
+def parquet_file(path: Path) -> Any:
+    """An open `pyarrow.parquet.ParquetFile`, also of a file in storage."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path.open("rb") if as_remote(path) is not None else path)
 
 
 @contextlib.contextmanager
@@ -59,7 +114,7 @@ def reading(port: str, path: Path) -> Iterator[None]:
 
 def _one_line(error: Exception) -> str:
     """The line that says why: a CSV parser's own error stands at the end, after its advice."""
-    text = str(error)
+    text = redacted(str(error))
     if "not properly escaped" in text:
         return "a quoted cell is never closed"
     return text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
@@ -107,6 +162,37 @@ def open_raw(port: str, path: Path, separator: str) -> RawTable:
             return RawTable(path, dict(pl.read_parquet_schema(path)), separator)
         lazy = pl.scan_csv(path, separator=separator, infer_schema=False, n_rows=0, encoding="utf8-lossy")
         return RawTable(path, dict(lazy.collect_schema()), separator)
+
+
+class Looking:
+    """`ragged_rows` on a thread of its own, while the table is read: most files have none, and then nothing is lost."""
+
+    def __init__(self, table: RawTable) -> None:
+        self._found: tuple[np.ndarray[Any, Any], int, bool] | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._look, args=(table,), daemon=True)  # Ctrl-C does not wait for it
+        self._thread.start()
+
+    def _look(self, table: RawTable) -> None:
+        try:
+            self._found = ragged_rows(table)
+        except BaseException as error:  # raised where the result is asked for
+            self._error = error
+
+    def result(self) -> tuple[np.ndarray[Any, Any], int, bool]:
+        """What `ragged_rows` gives, or raises."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._found is not None  # noqa: S101 - the thread has ended without an error; narrows for mypy
+        return self._found
+
+
+def begins_plain(table: RawTable) -> bool:
+    """Whether the first MiB of a CSV file is ASCII without quotes."""
+    with table.path.open("rb") as file:
+        block = file.read(CHUNK_BYTES)
+    return block.isascii() and b'"' not in block
 
 
 def ragged_rows(table: RawTable) -> tuple[np.ndarray[Any, Any], int, bool]:
@@ -172,10 +258,9 @@ def require_lines(port: str, path: Path, lines: int | None, rows: int) -> None:
 def batches(files: list[Path], columns: list[str], rows: int = 250_000) -> Iterator[pl.DataFrame]:
     """The columns of Parquet files in order, at most `rows` rows at a time; missing floats come as NaN in numpy."""
     import polars as pl
-    import pyarrow.parquet as pq
 
     for path in files:
-        with pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             for batch in file.iter_batches(batch_size=rows, columns=columns):
                 frame = pl.from_arrow(batch)
                 if isinstance(frame, pl.DataFrame) and frame.height:

@@ -14,7 +14,7 @@ from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput, Problem
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.rapids import boosting, learners, model_folder, training
+from runtime.rapids import boosting, cluster, learners, model_folder, training
 from runtime.rapids import engine as engines
 from runtime.rapids.learners import Linear, Neighbours, RandomForest, XGBoost
 
@@ -35,8 +35,8 @@ class Ports:
     With it go its feature list and a sample of real rows. RMSE, MAE and R2 are those on the held-out part.
     """
 
-    train: Annotated[Path, Input("The training part that rapids_transform wrote")]
-    test: Annotated[Path, Input("The held-out part that rapids_transform wrote")]
+    train: Annotated[Path, Input("The training part that rapids_transform wrote", remote=True)]
+    test: Annotated[Path, Input("The held-out part that rapids_transform wrote", remote=True)]
     model: Annotated[XGBoost | RandomForest | Linear | Neighbours, Group("What is trained", options=learners.NAMES)] = (
         field(default_factory=XGBoost)
     )
@@ -45,7 +45,8 @@ class Ports:
         Param("Share of the training part kept for validation and early stopping; 0 for none", minimum=0, maximum=0.5),
     ] = 0.1
     seed: Annotated[int, Param("Seed of all that is random", minimum=0, maximum=1_000_000)] = 0
-    engine: Annotated[str, Param("Where it trains", choices=engines.CHOICES)] = "auto"
+    engine: Annotated[str, Param("Where it trains", choices=engines.TRAIN_CHOICES)] = "auto"
+    workers: Annotated[int, Param(cluster.WORKERS_HELP, minimum=0)] = 0
     bins: Annotated[
         str, Param("Where XGBoost's bins lie; auto is disk where memory would not hold them", choices=boosting.PLACES)
     ] = "auto"
@@ -65,10 +66,11 @@ def train(ports: Ports, metrics: Metrics) -> None:
     learner = _settled(ports)
     learners.check(learner)
     name = learners.name_of(learner)
+    if ports.engine == cluster.DISTRIBUTED:
+        _train_distributed(ports, learner, metrics)
+        return
     engine = engines.choose(ports.engine, learners.GPU_PACKAGE[name], metrics)
-    parts = training.open_parts(ports.train, ports.test)
-    data = parts.training(ports.validation_share, ports.seed)
-    validation = data.validation if ports.validation_share and training.any_rows(data.validation) else None
+    parts, data, validation = _data(ports, metrics)
     task = learners.Task(parts.features, data.training, validation, ports.seed, engine, metrics.log)
     with tempfile.TemporaryDirectory(prefix="ngcrun-bins-") as cache:
         on_disk = _on_disk(ports, parts, engine) if name == "xgboost" else False
@@ -80,6 +82,35 @@ def train(ports: Ports, metrics: Metrics) -> None:
         for part, batches in (("train", data.training), ("validation", validation)):
             found = training.scores(predict, batches) if batches else {}
             metrics.log({f"{part}_{k}": v for k, v in found.items()})
+
+
+def _data(ports: Ports, metrics: Metrics) -> tuple[training.Parts, training.Data, learners.Batches | None]:
+    """The two parts, the rows to learn from, and those to stop by where there are any."""
+    parts = training.open_parts(ports.train, ports.test, metrics)
+    data = parts.training(ports.validation_share, ports.seed)
+    has = ports.validation_share and training.any_rows(data.validation)
+    return parts, data, data.validation if has else None
+
+
+def _train_distributed(ports: Ports, learner: learners.Learner, metrics: Metrics) -> None:
+    """Train XGBoost on a cluster; raises `BadInput` for what does not train on one."""
+    if not isinstance(learner, XGBoost):
+        name = learners.name_of(learner)
+        raise BadInput.of(
+            "engine", ports.engine, f"does not train model={name}", "set model=xgboost, or another engine"
+        )
+    if ports.bins == "disk":
+        raise BadInput.of(
+            "bins", "disk", "is for one process", f"leave it out: with engine={ports.engine} memory adds up"
+        )
+    from runtime.rapids import boosting_dask
+
+    with engines.cluster(ports.workers, "xgboost", metrics) as made:
+        parts, data, validation = _data(ports, metrics)
+        task = learners.Task(parts.features, data.training, validation, ports.seed, made.engine, metrics.log)
+        fitted = boosting_dask.fit(learner, data, task, made)
+        metrics.tags({"bins": "memory"})
+    training.write_model(ports.trained, fitted, learner, parts, metrics)
 
 
 def _on_disk(ports: Ports, parts: training.Parts, engine: str) -> bool:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
 from runtime.metrics import Metrics
-from runtime.rapids import figures, learners, model_folder, tables
+from runtime.rapids import figures, learners, model_folder, sources, tables
 from runtime.rapids.features import read_features
 from runtime.rapids.schemas import TRIP_ID
 from runtime.rapids.transform import in_share
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
 
     Array = np.ndarray[Any, Any]
 
@@ -58,11 +59,13 @@ class Parts:
         return Data(self.test, self.features, self.target, 0, 0, self.id)
 
 
-def open_parts(train: Path, test: Path) -> Parts:
-    """Both outputs of one rapids_transform; raises `BadInput` for anything else."""
+def open_parts(train: Path, test: Path, metrics: Metrics) -> Parts:
+    """Both outputs of one rapids_transform, told to `metrics`; raises `BadInput` for anything else."""
     content = _same_features(train, test)
     files = {name: tables.listing(name, path, (".parquet",)) for name, path in (("train", train), ("test", test))}
     parts = Parts(content, files["train"], files["test"])
+    sources.log(metrics, "train", train, files["train"])
+    sources.log(metrics, "test", test, files["test"])
     for name, paths in files.items():
         _require_target(name, paths, [parts.id, *parts.features], parts.target)
     return parts
@@ -78,6 +81,7 @@ class Data:
     validation_share: float
     seed: int
     id: str = TRIP_ID
+    share: float = 1.0  # of the rows to learn from
 
     def training(self) -> Iterator[tuple[Array, Array]]:
         """The rows to learn from."""
@@ -88,14 +92,21 @@ class Data:
         return self._batches(validation=True)
 
     def _batches(self, *, validation: bool) -> Iterator[tuple[Array, Array]]:
+        for batch in tables.batches(self.files, [self.id, *self.features, self.target]):
+            x, y = self.rows(batch, validation=validation)
+            if len(y):
+                yield x, y
+
+    def rows(self, frame: pl.DataFrame, *, validation: bool) -> tuple[Array, Array]:
+        """Of a frame's rows those to learn from, or those kept back: (N, features) and (N,) float32."""
         import polars as pl
 
         # Another stride than the held-out part's: the two choices do not depend on each other.
         chosen = in_share(self.validation_share, self.seed, stride=6007, column=self.id) == pl.lit(validation)
-        for batch in tables.batches(self.files, [self.id, *self.features, self.target]):
-            rows = batch.filter(chosen)
-            if rows.height:
-                yield rows.select(self.features).to_numpy(order="c"), rows[self.target].to_numpy()
+        if self.share < 1 and not validation:
+            chosen = chosen & in_share(self.share, self.seed, stride=4409, column=self.id)
+        rows = frame.filter(chosen)
+        return rows.select(self.features).to_numpy(order="c"), rows[self.target].to_numpy()
 
 
 def any_rows(batches: learners.Batches) -> bool:

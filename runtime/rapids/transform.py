@@ -12,7 +12,7 @@ from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput
 from runtime.execute import main
 from runtime.metrics import Metrics
-from runtime.rapids import duckdb_check, tables
+from runtime.rapids import cluster, duckdb_check, sources, tables
 from runtime.rapids import engine as engines
 from runtime.rapids.features import NO_LIMITS, Limits, drop_tests, feature_expressions, write_features
 from runtime.rapids.prepare import check_sum
@@ -21,7 +21,8 @@ from runtime.rapids.schemas import CANONICAL, TARGET, TRIP_ID
 if TYPE_CHECKING:
     import polars as pl
 
-_REASON, _HELD_OUT, PART = "__reason", "__held_out", "part-00000.parquet"
+_REASON, _HELD_OUT = "__reason", "__held_out"
+PART, _PIECE = "part-00000.parquet", "part-{:05d}.parquet"
 LOOKED_AT_ROWS = 10_000  # of a dataset, to see which columns it has
 
 
@@ -32,7 +33,7 @@ class Ports:
     The split depends on the trip_id alone, so it is the same on every engine.
     """
 
-    prepared: Annotated[Path, Input("Dataset that rapids_prepare wrote")]
+    prepared: Annotated[Path, Input("Dataset that rapids_prepare wrote", remote=True)]
     limits: Annotated[
         Limits, Group("What a plausible trip stays within", options={"nyc": Limits(), "none": NO_LIMITS})
     ] = field(default_factory=Limits)
@@ -42,15 +43,24 @@ class Ports:
     fallback: Annotated[str, Param("What becomes of a query that the GPU cannot run", choices=engines.FALLBACKS)] = (
         "cpu"
     )
+    workers: Annotated[int, Param(cluster.WORKERS_HELP, minimum=0)] = 0
     train: Annotated[Path, Output("Parquet dataset with trip_id, features and target, and features.json")]
     test: Annotated[Path, Output("The held-out part, laid out the same")]
 
 
 @component(name="rapids_transform", version="1", image="rapids")
 def transform(ports: Ports, metrics: Metrics) -> None:
-    """Write `part-00000.parquet` and `features.json` into `train` and `test`; log the rows by reason."""
-    engine = engines.Engine.of(ports.engine, metrics, ports.prepared, ports.fallback)
+    """Write `part-00000.parquet` and `features.json` into `train` and `test`; log the rows by reason.
+
+    With `engine=distributed` there is a part for each file of `prepared`.
+    """
+    with engines.Engine.opened(ports.engine, metrics, ports.prepared, ports.fallback, ports.workers) as engine:
+        _transform(ports, metrics, engine)
+
+
+def _transform(ports: Ports, metrics: Metrics, engine: engines.Engine) -> None:
     files = tables.listing("prepared", ports.prepared, (".parquet",))
+    sources.log(metrics, "prepared", ports.prepared, files)
     with tables.reading("prepared", ports.prepared):
         _require_columns(files, ports)
         given = _given(engine, files)
@@ -158,6 +168,18 @@ def _write(
     engine: engines.Engine, files: list[Path], ports: Ports, names: list[str]
 ) -> tuple[dict[str, int], list[str]]:
     """Write both parts with the features `names`; also returns the sums, and which of `names` a kept trip has."""
+    pieces = [files] if engine.cluster is None else [[file] for file in files]
+    items = [(number, piece, ports, names) for number, piece in enumerate(pieces)]
+    row: dict[str, int] = {}
+    for one in engine.each(_write_piece, items, [ports.train, ports.test]):
+        row = {key: row.get(key, 0) + n for key, n in one.items()}
+    return row, [name for name in names if row[f"present_{name}"]]
+
+
+def _write_piece(
+    engine: engines.Engine, number: int, files: list[Path], ports: Ports, names: list[str]
+) -> dict[str, int]:
+    """Write both parts of some files of `prepared`; returns the sums."""
     import polars as pl
 
     query, reasons = _scan(files, ports.limits)
@@ -165,13 +187,12 @@ def _write(
     query = engine.shared(query.select(TRIP_ID, *names, TARGET, _REASON, share))
     kept, held_out, columns = query.filter(_is_kept()), pl.col(_HELD_OUT), [TRIP_ID, *names, TARGET]
     parts = {
-        ports.train / PART: kept.filter(~held_out).select(columns),
-        ports.test / PART: kept.filter(held_out).select(columns),
+        ports.train / _PIECE.format(number): kept.filter(~held_out).select(columns),
+        ports.test / _PIECE.format(number): kept.filter(held_out).select(columns),
     }
     for path in parts:  # of a first try, with other features
         path.unlink(missing_ok=True)
-    row = engine.write(parts, _summary(query, reasons, names)).row(0, named=True)
-    return row, [name for name in names if row[f"present_{name}"]]
+    return engine.write(parts, _summary(query, reasons, names)).row(0, named=True)
 
 
 if __name__ == "__main__":

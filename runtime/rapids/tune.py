@@ -52,6 +52,10 @@ class Ports:
     validation_share: Annotated[
         float, Param("Share of the training part that trials are compared on", minimum=0.01, maximum=0.5)
     ] = 0.1
+    search_share: Annotated[
+        float,
+        Param("Share of the rows to learn from that trials get; the last training gets all", minimum=0.001, maximum=1),
+    ] = 1.0
     seed: Annotated[int, Param("Seed of all that is random", minimum=0, maximum=1_000_000)] = 0
     engine: Annotated[str, Param("Where it trains", choices=engines.CHOICES)] = "auto"
     trained: Annotated[Path, Output("MLflow model folder, exactly as rapids_train writes it", type="mlflow_model")]
@@ -67,11 +71,12 @@ def tune(ports: Ports, metrics: Metrics) -> None:
     learners.check(ports.model)
     spaces.check(ports.space)
     engine = engines.choose(ports.engine, learners.GPU_PACKAGE["xgboost"], metrics)
-    parts = training.open_parts(ports.train, ports.test)
-    data = parts.training(ports.validation_share, ports.seed)
+    parts = training.open_parts(ports.train, ports.test, metrics)
+    data = dataclasses.replace(parts.training(ports.validation_share, ports.seed), share=ports.search_share)
     if not (training.any_rows(data.validation) and training.any_rows(data.training)):
         wrong = "leaves no row to learn from, or none to compare trials on"
-        raise BadInput.of("validation_share", ports.validation_share, wrong, "give more trips, or another share")
+        todo = "give more trips, or another share" + (", or a larger search_share" if ports.search_share < 1 else "")
+        raise BadInput.of("validation_share", ports.validation_share, wrong, todo)
     assert ports.storage is not None  # noqa: S101 - execute binds every kept output; narrows for mypy
     with studies.locked(ports.storage):
         study = _study(ports, parts)
@@ -85,7 +90,7 @@ def tune(ports: Ports, metrics: Metrics) -> None:
         finally:
             for trainer in made:
                 trainer.end()
-        matrices = made[0].matrices if isinstance(made[0], trainers.Here) else None
+        matrices = made[0].matrices if isinstance(made[0], trainers.Here) and ports.search_share == 1 else None
         _finish(ports, study, parts, Final(engine, matrices), metrics)
 
 
@@ -99,6 +104,7 @@ def _study(ports: Ports, parts: Parts) -> Study:
         ports.seed,
         ports.sampler,
         ports.pruner,
+        ports.search_share,
     )
     first = spaces.inside(ports.space, ports.model)
     assert ports.storage is not None  # noqa: S101 - as in tune

@@ -13,7 +13,7 @@ from runtime.errors import BadInput, Problem, nearest
 from runtime.execute import main
 from runtime.metrics import Metrics
 from runtime.rapids import engine as engines
-from runtime.rapids import tables
+from runtime.rapids import sources, tables
 from runtime.rapids.prepare import FILE_STRIDE
 from runtime.rapids.schemas import ROW_ID, SEPARATORS
 
@@ -33,7 +33,7 @@ class Ports:
     unique. Each row gets a row_id: the number of its file times 10 to the 10th, and its number in it.
     """
 
-    data: Annotated[Path, Input("A CSV or Parquet file, or a folder of them with the same columns")]
+    data: Annotated[Path, Input("A CSV or Parquet file, or a folder of them with the same columns", remote=True)]
     contract: Annotated[Path, Input("YAML file: what the columns and rows have to be", type="uri_file")]
     separator: Annotated[str, Param("What separates the cells of a CSV file", choices=tuple(SEPARATORS))] = "comma"
     max_rejected: Annotated[float, Param("Share of rejected rows above which the step fails", minimum=0, maximum=1)] = (
@@ -57,6 +57,7 @@ def validate(ports: Ports, metrics: Metrics) -> None:
     engine = engines.Engine.of(ports.engine, metrics, ports.data)
     contract = contracts.read(ports.contract)
     files = _open_all(ports, contract)
+    sources.log(metrics, "data", ports.data, [table.path for table in files])
     twice = _twice(engine, files, contract)
     counts: dict[str, int] = {"rows_read": 0, "rows_accepted": 0}
     for number, table in enumerate(files):

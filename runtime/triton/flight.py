@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from runtime.errors import BadInput, NgcrunError, Problem, ToolFailed
 from runtime.triton.async_client import Answer, AsyncClient, Feed
 from runtime.triton.client import FIRST_WAIT_S, LONGEST_WAIT_S, TransportError
-from runtime.triton.shared_memory import Region, is_local, regions
+from runtime.triton.shared_memory import Outputs, Region, is_local, regions
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -80,6 +80,7 @@ class Courier:
         self._client, self._retries = client, retries
         self._room = asyncio.Semaphore(clients)
         self._regions: asyncio.Queue[Region] | None = None
+        self._outputs: Outputs | None = None
         self.types, self.clients, self.retried = types, clients, 0
 
     async def send(self, inputs: Feed) -> list[Answer]:
@@ -119,20 +120,28 @@ class Courier:
     async def _once(self, inputs: Feed) -> list[Answer]:
         async with self._room, self._region() as region:
             try:
-                return await self._client.infer(inputs, self.types, region)
+                return await self._client.infer(inputs, self.types, region, self._outputs)
             except NgcrunError as error:
-                if region is None or "shared memory region" not in str(error):
+                if region is None or "shared memory " not in str(error):
                     raise
-                self._regions = None  # the server was started anew and knows no region
+                if "shared memory size" in str(error):  # of an output: the model gives more than its configuration says
+                    self._outputs = None
+                else:  # the server was started anew and knows no region
+                    self._regions = None
             return await self._client.infer(inputs, self.types)
 
     @contextlib.asynccontextmanager
-    async def sharing(self, wish: str, size: int) -> AsyncIterator[str]:
-        """Shared memory of `size` bytes a request for a while; gives what came of the wish, in words for a tag."""
+    async def sharing(self, wish: str, size: int, outputs: Outputs | None = None, rows: int = 1) -> AsyncIterator[str]:
+        """Shared memory for requests for a while; gives what came of the wish, in words for a tag.
+
+        `size`: bytes of the inputs of one request, which has at most `rows`; 0 where that is not known.
+        """
         local = is_local(self._client.endpoint.address)
         if wish == "no" or (wish == "auto" and not local):
             yield "no"
             return
+        size += outputs.size(rows) if outputs and size else 0
+        self._outputs = outputs
         async with regions(self._client, self.clients, size) as found:
             if isinstance(found, str) and wish == "yes":
                 todo = "use it where client and server share /dev/shm, or say shared_memory=auto"

@@ -26,7 +26,7 @@ from runtime.triton.picture_plan import Plan, plan_of
 from runtime.triton.postprocess import TASKS, Prediction
 from runtime.triton.prepare import CHANNELS, LAYOUTS, PIXELS, RESIZES, prepared, read
 from runtime.triton.progress import progress
-from runtime.triton.shared_memory import CHOICES
+from runtime.triton.shared_memory import CHOICES, outputs_of
 
 if TYPE_CHECKING:
     from runtime.triton.boxes import Fit
@@ -128,7 +128,8 @@ class _Run:
             self._courier = Courier(client, {}, ports.clients, ports.retries)
             config = await self._courier.config()
             self._plan = plan_of(config, ports)
-            self._courier.types = typed(model_config.signature_of(config).inputs)
+            signature = model_config.signature_of(config)
+            self._courier.types, self._outputs = typed(signature.inputs), outputs_of(signature)
             records, failures = await self._all(items, metrics)
         figures = {"requests_retried": float(self._courier.retried)}
         if self._plan.task.kind != "classes":
@@ -143,7 +144,9 @@ class _Run:
         groups = (items[first : first + most] for first in range(0, len(items), most))
         async with contextlib.AsyncExitStack() as stack:
             told = await stack.enter_async_context(
-                self._courier.sharing(self._ports.shared_memory, self._plan.request_bytes)
+                self._courier.sharing(
+                    self._ports.shared_memory, self._plan.request_bytes, self._outputs, self._plan.images_each
+                )
             )
             metrics.tags({"shared_memory": told})
             advance = stack.enter_context(progress("images"))

@@ -23,7 +23,7 @@ from runtime.triton.failures import Failure, judged
 from runtime.triton.flight import AHEAD, Courier, each, is_of_the_item, reason
 from runtime.triton.model_config import TYPES, Signature
 from runtime.triton.progress import progress
-from runtime.triton.shared_memory import CHOICES
+from runtime.triton.shared_memory import CHOICES, outputs_of
 from runtime.triton.tensor_files import Item
 
 ROWS_EACH = 64
@@ -89,7 +89,7 @@ async def _whole(ports: Ports, endpoint: Endpoint, metrics: Metrics) -> tuple[li
         courier = Courier(await stack.enter_async_context(client), {}, ports.clients, ports.retries)
         asking = _Asking(ports, courier, await courier.config())
         items = tensor_files.items_of(ports.tensors, asking.signature.inputs)
-        sharing = courier.sharing(ports.shared_memory, asking.request_bytes)
+        sharing = courier.sharing(ports.shared_memory, asking.request_bytes, outputs_of(asking.signature), asking.rows)
         metrics.tags({"shared_memory": await stack.enter_async_context(sharing)})
         advance = stack.enter_context(progress("items"))
         results = contextlib.aclosing(each(items, asking.one, ports.clients + AHEAD))
@@ -113,7 +113,7 @@ class _Asking:
         if ports.batch_size is not None and ports.batch_size > most:
             wrong, todo = f"is more than the model takes at a time, {most}", f"use batch_size={most}"
             raise BadInput.of("batch_size", ports.batch_size, wrong, todo)
-        self._rows = int(min(ports.batch_size or ROWS_EACH, most))
+        self.rows = int(min(ports.batch_size or ROWS_EACH, most))
 
     @property
     def request_bytes(self) -> int:
@@ -126,7 +126,7 @@ class _Asking:
                 continue
             if any(dim < 0 for dim in tensor.dims):
                 return 0
-            rows = self._rows if self.signature.batched else 1
+            rows = self.rows if self.signature.batched else 1
             total += rows * math.prod(tensor.dims) * np.dtype(TYPES[tensor.dtype].numpy).itemsize + 64
         return total
 
@@ -138,7 +138,7 @@ class _Asking:
             return Failure(item.name, str(error))
         try:
             parts = []
-            requests = each(arrays.requests(self._rows), self._courier.send, self._ports.clients + AHEAD)
+            requests = each(arrays.requests(self.rows), self._courier.send, self._ports.clients + AHEAD)
             async with contextlib.aclosing(requests):
                 async for answers in requests:
                     parts += answers

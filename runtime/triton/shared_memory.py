@@ -1,4 +1,4 @@
-"""Inputs through memory that a server on this machine has mapped, instead of through a socket.
+"""Inputs and outputs through memory that a server on this machine has mapped, instead of through a socket.
 
 A region loses its name as soon as the server has mapped it, so that nothing stays in /dev/shm even after kill -9.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import mmap
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import NgcrunError
 from runtime.triton.client import TransportError
+from runtime.triton.model_config import TYPES, Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,8 +38,8 @@ class Region:
     name: str
     memory: mmap.mmap
 
-    def write(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-        """Where each input was put, in bytes from the start; text, and what does not fit, is left out."""
+    def write(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, int], int]:
+        """Where each input was put, in bytes from the start, and where the rest begins; no text, and what has room."""
         import numpy as np
 
         places, at = dict[str, int](), 0
@@ -46,8 +48,55 @@ class Region:
                 continue
             np.frombuffer(self.memory, array.dtype, array.size, at)[:] = array.ravel()
             places[name] = at
-            at += -(-array.nbytes // ALIGNED) * ALIGNED
-        return places
+            at += aligned(array.nbytes)
+        return places, at
+
+    def read(self, at: int, kind: str, shape: Sequence[int]) -> NDArray[Any]:
+        """An output that the server put there, as a copy: the next request takes its place."""
+        import numpy as np
+
+        found = np.frombuffer(self.memory, TYPES[kind].numpy, math.prod(shape), at)
+        return found.reshape([int(dim) for dim in shape]).copy()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A model's outputs; `fixed`: the bytes of a row (of the whole, where none is batched) of each that has a size."""
+
+    names: tuple[str, ...]
+    fixed: Mapping[str, int]
+    batched: bool
+
+    def places(self, rows: int, at: int, room: int) -> dict[str, tuple[int, int]]:
+        """Where each goes from `at` on, and its bytes; what has no size, and what has no room, is left out."""
+        found = dict[str, tuple[int, int]]()
+        for name, each in self.fixed.items():
+            size = each * rows if self.batched else each
+            if 0 < size <= room - at:
+                found[name] = (at, size)
+                at += aligned(size)
+        return found
+
+    def size(self, rows: int) -> int:
+        """The bytes that all of them take, for so many rows."""
+        return sum(aligned(each * rows if self.batched else each) for each in self.fixed.values())
+
+
+def outputs_of(signature: Signature) -> Outputs:
+    """The outputs of a model as its server describes it."""
+    import numpy as np
+
+    fixed = {
+        tensor.name: math.prod(tensor.dims) * np.dtype(TYPES[tensor.dtype].numpy).itemsize
+        for tensor in signature.outputs
+        if tensor.dtype != "BYTES" and all(dim > 0 for dim in tensor.dims)
+    }
+    return Outputs(tuple(tensor.name for tensor in signature.outputs), fixed, signature.batched)
+
+
+def aligned(size: int) -> int:
+    """The bytes that so many take up, with the gap up to the next place."""
+    return -(-size // ALIGNED) * ALIGNED
 
 
 def is_local(address: str) -> bool:

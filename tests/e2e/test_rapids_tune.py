@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from rapids_support import TAXI, logged, run
 from test_rapids_steps import contents
 
+from runtime.rapids import training
 from runtime.rapids.predict import predict
 from runtime.rapids.prepare import prepare
 from runtime.rapids.score import score
@@ -78,6 +80,19 @@ def test_the_best_settings_are_those_trained_last(
     assert run(train, *words, **parts, trained=tmp_path / "same") == 0
     assert contents(tmp_path / "same") == contents(found["trained"])
     assert json.loads((found["trained"] / "features.json").read_text())["settings"] == settings
+
+
+def test_trials_learn_from_a_share_and_the_last_training_from_all(parts: dict[str, Path], tmp_path: Path) -> None:
+    whole = training.Data(sorted(parts["train"].glob("*.parquet")), ["hour"], "fare_usd", 0.1, 0)
+    share = dataclasses.replace(whole, share=0.3)
+    counted = {data.share: sum(len(y) for _, y in data.training()) for data in (whole, share)}
+    assert counted[0.3] == pytest.approx(0.3 * counted[1.0], rel=0.1)
+    assert sum(len(y) for _, y in share.validation()) == sum(len(y) for _, y in whole.validation())
+    at = search(parts, tmp_path, *SMALL, "search_share=0.3")
+    settings = best(at["study"])["settings"]
+    words = [f"model.{name}={value}" for name, value in settings.items()]
+    assert run(train, *words, **parts, trained=tmp_path / "same") == 0
+    assert contents(tmp_path / "same") == contents(at["trained"])
 
 
 def test_the_trees_of_the_last_model_are_as_deep_as_the_search_allowed(parts: dict[str, Path], tmp_path: Path) -> None:

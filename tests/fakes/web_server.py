@@ -125,6 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(resource, fault)
         return None
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def _status(self, code: int, retry_after: str) -> None:
         self.send_response(code)
         if retry_after:
@@ -144,14 +147,17 @@ class _Handler(BaseHTTPRequestHandler):
             if value:
                 self.send_header(name, value)
         if start is not None:
-            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-        body = resource.body[start or 0 :]
+            end = min(total, self._end(total))
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{total}")
+        body = resource.body[start or 0 : total if start is None else end]
         if resource.chunked:
             self.send_header("Transfer-Encoding", "chunked")
             body = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in _pieces(body)) + b"0\r\n\r\n"
         elif resource.length:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.command == "HEAD":
+            return None
         if fault and fault[0] in ("truncate", "reset"):
             body = body[: int(fault[1])]
         for piece in _pieces(body):
@@ -166,9 +172,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
         return None
 
+    def _end(self, total: int) -> int:
+        """Where the answer to a range ends."""
+        last = self.headers.get("Range", "").rpartition("-")[2]
+        return int(last) + 1 if last else total
+
     def _start(self, resource: Resource) -> int | None:
         """Where the answer starts: None for the whole, which is also what an outdated If-Range gets."""
-        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         condition = self.headers.get("If-Range")
         if match is None or not resource.ranges or (condition and condition not in (resource.etag, resource.modified)):
             return None

@@ -16,8 +16,9 @@ import pytest
 
 from runtime.component import Output, component
 from runtime.errors import ToolFailed
-from runtime.execute import machine_failure, main, publish_all
+from runtime.execute import main
 from runtime.metrics import Metrics
+from runtime.staging import machine_failure, publish_all
 from tests.fakes.echo import echo
 
 ROOT = Path(__file__).parents[2]
