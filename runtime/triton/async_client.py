@@ -77,7 +77,7 @@ class AsyncClient:
             result = await self._client.infer(
                 self.model, tensors, self.version, outputs=asked, headers=self._headers(), **self._timeout
             )
-            answer = arrays_of(result, self.endpoint.protocol)
+            answer = arrays_of(result, self.endpoint.protocol, places)
             if region:
                 answer |= {n: region.read(at, *_described(result.get_output(n))) for n, (at, _) in places.items()}
             return [answer]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -117,12 +117,14 @@ def tensors_of(inputs: Mapping[str, NDArray[Any]], types: Mapping[str, str], pro
     return tensors
 
 
-def arrays_of(result: Any, protocol: str) -> dict[str, NDArray[Any]]:
-    """The outputs of one answer of tritonclient, by name."""
+def arrays_of(result: Any, protocol: str, elsewhere: Collection[str] = ()) -> dict[str, NDArray[Any]]:
+    """The outputs of one answer of tritonclient, by name, but for those that are `elsewhere`."""
     response = result.get_response()
     if protocol == "http":
-        return {output["name"]: result.as_numpy(output["name"]) for output in response.get("outputs", [])}
-    return {output.name: result.as_numpy(output.name) for output in response.outputs}
+        names = [str(output["name"]) for output in response.get("outputs", [])]
+    else:
+        names = [str(output.name) for output in response.outputs]
+    return {name: result.as_numpy(name) for name in names if name not in elsewhere}
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ class Ports:
     retries: Annotated[int, Param("Tries after a request that did not get through", minimum=0, maximum=100)] = 4
     timeout_s: Annotated[float, Param("Seconds to wait for one answer", minimum=0.1)] = 60.0
     shared_memory: Annotated[
-        str, Param("Inputs through shared memory; auto: with a server on this machine, if it can", choices=CHOICES)
+        str, Param("Tensors through shared memory; auto: with a server on this machine, if it can", choices=CHOICES)
     ] = "auto"
     allow_failed: Annotated[float, Param("Share of the items that may fail; not all", minimum=0, maximum=1)] = 1.0
     predictions: Annotated[Path, Output("<output>/<item>.npy, predictions.jsonl, failed.json with what failed")]

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from runtime.execute import main
+from runtime.triton import flight, model_config
+from runtime.triton.async_client import AsyncClient
+from runtime.triton.client import Endpoint, typed
 from runtime.triton.infer_tensors import infer_tensors
+from runtime.triton.shared_memory import Outputs, Region, outputs_of
 from tests.fakes import picture_models as models
 from tests.fakes.triton_server import server
 
@@ -134,3 +138,45 @@ def test_mistakes_are_one_line_each(running, tmp_path, capsys):
     assert ask(running, tmp_path, "model_name=colours") == 3
     assert "triton_infer_tensors: 1 of 1 tensors failed\n  | tensors='a': unexpected shape" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("model", ["colours", "echo"])
+def test_outputs_of_a_known_size_come_through_shared_memory(running, monkeypatch, protocol, model):
+    read = []
+    monkeypatch.setattr(Region, "read", lambda *words, before=Region.read: read.append(words[1:]) or before(*words))
+    rows = np.random.default_rng(0).random((5, *models.IMAGE.dims), np.float32)
+    words = np.array([[f"wørd {i}".encode()] for i in range(4)], dtype=np.object_)
+    numbers = np.arange(8).reshape(4, 2)
+    inputs = {"colours": {models.IMAGE.name: rows}, "echo": {"words/in:0": words, "numbers": numbers}}[model]
+    answer, told = flight.run(asked(running, model, protocol, inputs, lying=False))
+    assert told == "yes"
+    if model == "colours":
+        np.testing.assert_allclose(answer["predictions"], rows.mean(axis=(2, 3)), atol=1e-5)
+        assert [(kind, list(shape)) for _, kind, shape in read] == [("FP32", [5, 3])]
+    else:
+        assert (answer["NUMBERS"] == numbers + 10).all()
+        assert [word.decode() for word in answer["WORDS"].ravel()] == [w.decode().upper() for w in words.ravel()]
+        assert [list(shape) for _, _, shape in read] == [[4, 2]]
+
+
+def test_an_output_with_too_little_room_comes_the_other_way(running):
+    rows = np.random.default_rng(0).random((5, *models.IMAGE.dims), np.float32)
+    answer, told = flight.run(asked(running, "colours", "http", {models.IMAGE.name: rows}, lying=True))
+    assert told == "yes"
+    np.testing.assert_allclose(answer["predictions"], rows.mean(axis=(2, 3)), atol=1e-5)
+
+
+async def asked(running, model, protocol, inputs, *, lying):
+    """The answer to one request with shared memory; `lying`: the outputs are said to be smaller than they are."""
+    endpoint = Endpoint.parse(running.http if protocol == "http" else running.grpc, protocol)
+    async with AsyncClient(endpoint, model) as client:
+        courier = flight.Courier(client, {}, 2, 0)
+        signature = model_config.signature_of(await courier.config())
+        courier.types = typed(signature.inputs)
+        outputs = outputs_of(signature)
+        if lying:
+            outputs = Outputs(outputs.names, dict.fromkeys(outputs.fixed, 4), outputs.batched)
+        async with courier.sharing("yes", 1_000_000, outputs, 5) as told:
+            (answer,) = await courier.send(inputs)
+    return answer, told
