@@ -89,6 +89,11 @@ class Remote(str):
         """Of the path, for an order by name."""
         return PurePosixPath(urlsplit(self).path).parts
 
+    @property
+    def parent(self) -> Remote:
+        """The folder that it is in."""
+        return Remote(self.partition("?")[0].rpartition("/")[0])
+
     def __truediv__(self, name: str) -> Remote:
         return Remote(f"{self}/{name}")
 

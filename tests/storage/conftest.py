@@ -64,22 +64,23 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, str]]:
     """The environment in which clients find moto's S3; its bucket `trips` is there."""
-    from moto.server import ThreadedMotoServer
-
     port = free_port()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    made_up = {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(8),
-               "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true",
-               "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}  # fmt: skip
-    import boto3
+    with subprocess.Popen(
+        [os.environ["NGCRUN_MOTO"], "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL
+    ) as process:
+        wait_for(port, process)
+        found = {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(8),
+                 "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true",
+                 "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}  # fmt: skip
+        import s3fs
 
-    client = boto3.client("s3", endpoint_url=made_up["AWS_ENDPOINT_URL"], region_name="us-east-1",
-                          aws_access_key_id=made_up["AWS_ACCESS_KEY_ID"],
-                          aws_secret_access_key=made_up["AWS_SECRET_ACCESS_KEY"])  # fmt: skip
-    client.create_bucket(Bucket=BOX)
-    yield made_up
-    server.stop()
+        s3fs.S3FileSystem(
+            key=found["AWS_ACCESS_KEY_ID"],
+            secret=found["AWS_SECRET_ACCESS_KEY"],
+            endpoint_url=found["AWS_ENDPOINT_URL"],
+        ).mkdir(BOX)
+        yield found
+        process.terminate()
 
 
 @pytest.fixture(params=["azurite", "s3"])
