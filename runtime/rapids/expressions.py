@@ -1,17 +1,22 @@
-"""Expressions over the columns of a table, as SQL in a user's YAML: parsed by Polars, never run as Python."""
+"""Expressions over the columns of a table, as SQL in a user's YAML: parsed by Polars, never run as Python.
+
+A step of a Triton ensemble takes this module along into the server (runtime/triton/step_recipe.py), which has no reader
+of YAML: what is imported at the top here must be there too.
+"""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import Problem
-from runtime.local.document import Document
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from runtime.local.document import Document
 
 # What an expression may be made of, so that each row's value depends on that row alone; Polars' own names.
 _BY_ROW = {"Alias", "BinaryExpr", "Cast", "Column", "Function", "Literal", "Ternary"}
@@ -96,6 +101,21 @@ def _expression(tree: Any) -> pl.Expr:
 def _kind(expression: pl.Expr, empty: pl.DataFrame) -> Any:
     """The type of what it gives; tried on no rows, which also tells what does not fit."""
     return empty.select(expression.alias("__value")).schema["__value"]
+
+
+def as_feature(expression: pl.Expr) -> pl.Expr:
+    """What a feature is made of such an expression, a number or a flag: float32."""
+    import polars as pl
+
+    return expression.cast(pl.Float32)
+
+
+def numbered(column: str, values: Sequence[str]) -> pl.Expr:
+    """A feature of a column of texts: the place of each among `values`, float32, null where it is none of them."""
+    import polars as pl
+
+    places = list(range(len(values)))
+    return pl.col(column).replace_strict(list(values), places, default=None, return_dtype=pl.Float32)
 
 
 def at(doc: Document, place: tuple[str, ...], text: object, schema: Mapping[str, Any]) -> Any:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Predict = Callable[[Array], Array]  # (N, features) float32 to (N,) float32
 
 SAMPLE_ROWS = 256
+RECIPE = ("expressions", "categories", "category_columns", "column_types")  # how rapids_recipe made the features
 # Types that skops does not load unasked; both are in every forest or imputer that scikit-learn makes. A forest's nodes
 # are indices that scikit-learn follows without a check, so load only model folders that you trust.
 TRUSTED = ["numpy.dtype", "sklearn.tree._tree.Tree"]
@@ -47,7 +48,7 @@ def save(folder: Path, model: Any, content: dict[str, Any], sample: pl.DataFrame
     if learner != "xgboost":
         settle_skops(folder / NATIVE[learner])
     _settle_mlmodel(folder, folder / NATIVE[learner])
-    made_by: dict[str, Any] = {key: content[key] for key in ("id", "expressions", "categories") if key in content}
+    made_by: dict[str, Any] = {key: content[key] for key in ("id", *RECIPE) if key in content}
     about: dict[str, Any] = {"learner": learner, "kind": "regression", "settings": content["settings"]} | made_by
     write_features(folder, features, target=content["target"], **about)
     sample.select(features).head(SAMPLE_ROWS).write_parquet(folder / "sample.parquet")

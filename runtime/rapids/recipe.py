@@ -56,6 +56,11 @@ class Recipe:
     filters: Mapping[str, pl.Expr]
     texts: Mapping[str, str]
 
+    def columns(self) -> list[str]:
+        """The columns of the table that its features are made of, sorted."""
+        found = {root for made in self.features.values() for root in made.meta.root_names()}
+        return sorted(found | set(self.categories.values()))
+
 
 @component(name="rapids_recipe", version="1", image="rapids")
 def recipe(ports: Ports, metrics: Metrics) -> None:
@@ -81,6 +86,7 @@ def recipe(ports: Ports, metrics: Metrics) -> None:
         write_features(
             folder, [*made.features, *made.categories], target=made.target, id=ROW_ID, part=part,
             rows=counts[f"rows_{part}"], expressions=dict(made.texts), categories=found,
+            category_columns=dict(made.categories), column_types={name: str(schema[name]) for name in made.columns()},
         )  # fmt: skip
     metrics.log({"features": len(made.features) + len(made.categories)})
 
@@ -144,7 +150,7 @@ def _numbers(  # noqa: PLR0913 - what an expression is read with
             )
             problems.append(doc.problem(at, text, f"gives {made[1]} and no number", todo))
         else:
-            found[name] = made[0].cast(pl.Float32)
+            found[name] = expressions.as_feature(made[0])
     return found
 
 
@@ -206,10 +212,9 @@ def _write(
     """Write both parts; rows read, kept, in each part, and dropped by filter (those that occurred)."""
     import polars as pl
 
-    numbered = [
-        pl.col(name).replace_strict(values, list(range(len(values))), default=None, return_dtype=pl.Float32)
-        for name, values in found.items()
-    ]
+    from runtime.rapids import expressions
+
+    numbered = [expressions.numbered(name, values) for name, values in found.items()]
     names = [ROW_ID, *made.features, *made.categories, made.target["name"]]
     query = rows.with_columns(*numbered)
     kept, held_out = pl.col(_REASON).is_null(), in_share(ports.test_share, ports.seed, column=ROW_ID)

@@ -76,7 +76,9 @@ def check(reducer: Reducer, features: int, engine: str) -> None:
         low, high = BOUNDS[name]
         high = min(high, features) if name == "components" and isinstance(reducer, PCA) else high
         if not low <= value <= high:
-            problems.append(Problem(f"method.{name}", value, "is out of range", f"give {low:g} to {high:g}"))
+            problems.append(
+                Problem(f"method.{name}", value, "is out of range", f"give at least {low:g} and at most {high:g}")
+            )
     if problems:
         raise BadInput(problems)
     if isinstance(reducer, UMAP) and engine == "cpu" and importlib.util.find_spec("umap") is None:

@@ -31,7 +31,8 @@ class Ports:
     models: Annotated[Path, Input("Model repository that holds the models", type="triton_model")]
     config: Annotated[Path, Input("YAML file: name, steps, and what goes in and out", type="uri_file")]
     samples: Annotated[
-        Path | None, Input("Golden rows are made of these: a folder of images, or trips of rapids_prepare")
+        Path | None,
+        Input("Golden rows are made of these: images, trips of rapids_prepare, or rows that rapids_recipe read"),
     ] = None
     trust_pickle: Annotated[bool, Param("Run Python functions among the models, for the golden rows")] = False
     repository: Annotated[Path, Output("The models, the steps that were made, and the ensemble", type="triton_model")]

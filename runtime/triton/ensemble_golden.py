@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
 from runtime.rapids.schemas import CANONICAL
-from runtime.triton import model_config, step_features
+from runtime.triton import model_config, step_features, step_recipe
 from runtime.triton.check_files import newest
 from runtime.triton.model_config import Signature
 from runtime.triton.ready_files import SETTINGS
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Function = Callable[[Arrays], dict[str, NDArray[Any]]]
 
 TRIPS = 64
+START = 1_464_739_200 * 10**6  # 2016-06-01 in microseconds
 PICTURES = 8  # golden rows of images, which are large
 MADE_UP_SIZES = ((160, 120), (90, 140), (64, 64), (200, 50))  # width, height
 
@@ -121,13 +122,13 @@ def _inputs(served: Served, steps: Sequence[Ready], samples: Path | None) -> tup
         if set(renamed.values()) != names or step.make not in ("pictures", "features"):
             continue
         if step.make == "features":
-            found = made_up_trips(sorted(renamed)) if samples is None else _trips(samples, sorted(renamed))
+            found = _rows_of(step, samples, sorted(renamed))
         else:
             found = {IMAGE: _pictures(step, samples)}
         return {renamed[name]: array for name, array in found.items()}, source
     if samples is not None:
         listed = ", ".join(sorted(names))
-        raise BadInput.of("samples", samples, f"are images or trips, the ensemble takes {listed}", "leave it out")
+        raise BadInput.of("samples", samples, f"are images or rows, the ensemble takes {listed}", "leave it out")
     return made_up_golden(served.signature).inputs, source
 
 
@@ -162,7 +163,15 @@ def made_up_pictures() -> list[bytes]:
     return files
 
 
-def _trips(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _rows_of(step: Ready, samples: Path | None, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    recipe = "column_types" in step.settings
+    if samples is not None:
+        return _table_of(samples, names, step.settings["column_types"] if recipe else None)
+    return made_up_rows(step.settings) if recipe else made_up_trips(names)
+
+
+def _table_of(folder: Path, names: Sequence[str], types: Mapping[str, str] | None) -> dict[str, NDArray[Any]]:
+    """The first rows of prepared trips, or of a table whose columns have these types."""
     import polars as pl
 
     from runtime.triton.rows import reading, scan
@@ -172,9 +181,19 @@ def _trips(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         absent = [name for name in names if name not in table.collect_schema()]
         if absent:
             wrong = f"lack the column {', '.join(absent)}"
-            raise BadInput.of("samples", folder, wrong, "give the output of rapids_prepare")
+            todo = "give the output of rapids_prepare" if types is None else "give what rapids_recipe read"
+            raise BadInput.of("samples", folder, wrong, todo)
         frame = table.select(pl.col(names)).head(GOLDEN_ROWS).collect()
-    return {name: step_features.on_the_wire(frame[name]) for name in names}
+    if types is None:
+        return {name: step_features.on_the_wire(frame[name]) for name in names}
+    for name in names:
+        if str(frame.schema[name]) != types[name]:
+            wrong = f"have {name} as {frame.schema[name]}, the recipe's table as {types[name]}"
+            raise BadInput.of("samples", folder, wrong, "give what rapids_recipe read")
+    try:
+        return {name: step_recipe.on_the_wire(frame[name]) for name in names}
+    except ValueError as error:
+        raise BadInput.of("samples", folder, str(error), "fill them first") from error
 
 
 def made_up_trips(names: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -182,7 +201,7 @@ def made_up_trips(names: Sequence[str]) -> dict[str, NDArray[Any]]:
     import numpy as np
 
     random = np.random.default_rng(0)
-    start = np.datetime64("2016-06-01T00:00:00", "us").astype(np.int64) + random.integers(0, 30 * 86400, TRIPS) * 10**6
+    start = START + random.integers(0, 30 * 86400, TRIPS) * 10**6
     found = dict[str, "NDArray[Any]"]()
     for name in names:
         kind = CANONICAL[name]
@@ -194,5 +213,31 @@ def made_up_trips(names: Sequence[str]) -> dict[str, NDArray[Any]]:
         values = random.normal(centre, 0.05, TRIPS) if centre else random.uniform(0.5, 12, TRIPS)
         values = np.rint(values + 1) if kind == "whole" else values
         values[::10] = np.nan
+        found[name] = values[:, None]
+    return found
+
+
+def made_up_rows(settings: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Rows of a recipe's table, as the step takes them; the same each time, each tenth missing where it may be.
+
+    Texts are those that a category numbers, and one that none does.
+    """
+    import numpy as np
+
+    random, found = np.random.default_rng(0), dict[str, "NDArray[Any]"]()
+    known = {column: settings["categories"][name] for name, column in settings["category_columns"].items()}
+    for name, kind in settings["column_types"].items():
+        wire = step_recipe.TYPE_OF[kind]
+        if wire == "BYTES":
+            words = [text.encode() for text in (*known.get(name, ()), "made up")]
+            values = np.array([words[place] for place in random.integers(0, len(words), TRIPS)], dtype=object)
+        elif wire == "BOOL":
+            values = random.integers(0, 2, TRIPS).astype(np.bool_)
+        elif wire == "INT64":
+            values = START + random.integers(0, 30 * 86400, TRIPS) * 10**6
+            values[::10] = step_recipe.NO_TIME
+        else:
+            values = random.normal(10, 50, TRIPS) if kind.startswith("Float") else random.integers(1, 100, TRIPS) * 1.0
+            values[::10] = np.nan
         found[name] = values[:, None]
     return found

@@ -247,9 +247,10 @@ def _unbatched(signature: Signature) -> Signature:
 
 def _parameters(ports: Ports, model: Model, backend: str) -> dict[str, str]:
     """Settings of the backend, all text, and what the clients read back: feature names, task, labels."""
-    from runtime.triton import tao_export
+    from runtime.triton import ready_features, source, tao_export
 
     values = {"feature_names": json.dumps(list(model.features), ensure_ascii=False)} if model.features else {}
+    values |= ready_features.parameters_of(model.path.parent / source.FEATURES) if model.features else {}
     if backend == "fil":
         values["model_type"] = "treelite_checkpoint"  # Source: fil_backend docs/model_config.md
     if backend == "onnxruntime":

@@ -1,6 +1,6 @@
 """Ready-made steps of an ensemble: from what its YAML file says, and the model that a step is for, to a model's parts.
 
-One table, `MAKES`. What a step computes is in step_pictures.py, step_answers.py and step_features.py.
+One table, `MAKES`. What a step computes is in step_pictures.py, step_answers.py, step_features.py and step_recipe.py.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from runtime.component import Param, ports_of
 from runtime.convert import convert
 from runtime.errors import BadInput, Problem, nearest
-from runtime.rapids.schemas import CANONICAL
-from runtime.triton import model_config, step_answers, step_features, step_pictures
+from runtime.triton import model_config, ready_features, step_answers, step_pictures
 from runtime.triton.infer_images import Ports
 from runtime.triton.model_config import Signature, Tensor
 from runtime.triton.picture_plan import Plan, plan_of
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     Function = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 
 KEYS = ("make", "for", "input", "output")  # of every step that is made
-MODULES = tuple(f"runtime.triton.step_{name}" for name in ("pictures", "answers", "features"))
+MODULES = tuple(f"runtime.triton.step_{name}" for name in ("pictures", "answers", "features", "recipe"))
 LOOKS = ("task", "resize", "pixels", "channels", "layout", "mean", "scale")
 
 
@@ -155,7 +154,7 @@ def boxes(wish: Wish) -> Ready:
 
 
 def features(wish: Wish) -> Ready:
-    """Columns of rapids_prepare to the features that the model takes, in its order."""
+    """Columns of rapids_prepare, or of the table of a recipe, to the features that the model takes, in its order."""
     signature = model_config.signature_of(wish.config)
     told = model_config.parameter(wish.config, "feature_names")
     names, tensor = json.loads(told) if told else [], signature.inputs[0]
@@ -163,22 +162,12 @@ def features(wish: Wish) -> Ready:
         listed = ", ".join(f"{t.name} {t.text()}" for t in signature.inputs)
         wrong = f"takes {listed}, and names {len(names)} features"
         raise BadInput.of("for", wish.config.name, wrong, "package a model that rapids_train wrote")
-    from runtime.rapids.features import feature_expressions
-
-    known = feature_expressions()
-    unknown = [
-        Problem("for", name, "is a feature of the model that rapids_transform does not make", nearest(name, known))
-        for name in names
-        if name not in known
-    ]
-    if unknown:
-        raise BadInput(unknown)
+    made = ready_features.features_of(wish.config, names)
     rows = () if signature.batched else tensor.dims[:1]
-    columns = step_features.columns_of(names)
-    inputs = tuple(Tensor(n, step_features.TYPE_OF[CANONICAL[n]], (*rows, 1)) for n in columns)
-    settings = {"features": names, "tensor": tensor.name}
-    made = Signature(inputs, (tensor,), signature.batched)
-    return _ready(wish, "step_features", settings, made, ("numpy", "polars"))
+    inputs = tuple(Tensor(name, kind, (*rows, 1)) for name, kind in made.columns.items())
+    settings = {"features": names, "tensor": tensor.name, **made.settings}
+    shape = Signature(inputs, (tensor,), signature.batched)
+    return _ready(wish, made.module, settings, shape, ("numpy", "polars"))
 
 
 MAKES = {

@@ -13,8 +13,12 @@ from PIL import Image, ImageDraw
 
 from runtime.errors import BadInput
 from runtime.execute import main
+from runtime.rapids.predict import predict
 from runtime.rapids.prepare import prepare
+from runtime.rapids.recipe import recipe
+from runtime.rapids.train import train
 from runtime.rapids.transform import transform
+from runtime.rapids.validate import validate
 from runtime.triton import model_config
 from runtime.triton.client import Client, Endpoint
 from runtime.triton.ensemble import ensemble
@@ -252,3 +256,81 @@ def test_prepared_trips_go_through_the_table_client_as_they_are(taxi, tmp_path):
     both = found.join(want, on="trip_id")
     assert both.height > 200
     assert both["x_3"].to_list() == both["duration_min"].to_list()
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory) -> Path:
+    """Flights by their contract and recipe to a model, packaged for the server here, with the features before it."""
+    folder = tmp_path_factory.mktemp("flights")
+    files = DATA.parents[1] / "component_specs/pipelines/flights"
+    accepted = [f"data={DATA / 'flights'}", f"contract={files / 'contract.yaml'}", f"accepted={folder / 'accepted'}"]
+    assert main(validate, [*accepted, f"quarantine={folder / 'quarantine'}", f"report={folder / 'report'}"]) == 0
+    parts = [f"{part}={folder / part}" for part in ("train", "test")]
+    assert main(recipe, [f"data={folder / 'accepted'}", f"recipe={files / 'recipe.yaml'}", *parts]) == 0
+    words = ["model=xgboost", "model.rounds=20", "model.max_depth=4"]
+    assert main(train, [*parts, *words, f"trained={folder / 'model'}"]) == 0
+    ports = [f"model={folder / 'model'}", f"repository={folder / 'packaged'}", f"golden={folder / 'g'}", "target=local"]
+    assert main(package, [*ports, "model_name=delay"]) == 0
+    text = "name: flight\nsteps:\n  - {make: features, for: delay}\n  - model: delay\n"
+    joined("flight", folder / "packaged", folder / "joined", text, f"samples={folder / 'accepted'}")
+    return folder
+
+
+def test_rows_of_a_table_get_each_feature_and_prediction_that_a_recipe_gives_them(flights, tmp_path):
+    content = json.loads((flights / "model" / "features.json").read_text())
+    names = [feature["name"] for feature in content["features"]]
+    want = pl.concat([pl.read_parquet(flights / part / "*.parquet") for part in ("train", "test")]).sort("row_id")
+    rows = pl.read_parquet(flights / "accepted" / "*.parquet").sort("row_id")
+    types = content["column_types"]
+    assert {types[name] for name in ("carrier", "dep_delay", "time_hour", "month")} == {
+        "String", "Float64", "Datetime(time_unit='us', time_zone=None)", "Int64",
+    }  # fmt: skip
+    assert (want.height, rows["dep_delay"].null_count() > 0) == (16367, True)
+    predictions = []
+    for part in ("train", "test"):
+        ports = [f"model={flights / 'model'}", f"features={flights / part}", f"predictions={tmp_path / part}"]
+        assert main(predict, ports) == 0
+        predictions.append(pl.read_parquet(tmp_path / part / "*.parquet"))
+    with server(flights / "joined" / "repository", "flight", "flight_features") as running:
+        for model in ("flight", "flight_features"):
+            ports = [f"rows={flights / 'accepted'}", f"url={running.http}", f"model_name={model}", "id_column=row_id"]
+            assert main(infer, [*ports, f"predictions={tmp_path / model}"]) == 0
+    made = want.select("row_id").join(pl.read_parquet(tmp_path / "flight_features"), on="row_id", maintain_order="left")
+    got, wanted = made.drop("row_id").to_numpy(order="c"), want.select(names).to_numpy(order="c")
+    assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
+    assert np.array_equal(got, wanted, equal_nan=True)
+    both = pl.read_parquet(tmp_path / "flight").join(pl.concat(predictions), on="row_id", suffix="_here")
+    assert both.height == want.height
+    assert (both["prediction"] - both["prediction_here"]).abs().max() < 1e-4
+
+
+def test_the_server_answers_the_golden_rows_of_a_recipe(flights, tmp_path):
+    golden = read_golden(flights / "joined" / "golden")
+    assert (golden.source, golden.rows, golden.inputs["carrier"].dtype) == ("sample", 256, object)
+    ports = [f"repository={flights / 'joined/repository'}", f"golden={flights / 'joined/golden'}", "measure_s=0"]
+    assert main(verify, [*ports, "model_name=flight", f"report={tmp_path / 'report'}", "under_load=no"]) == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["live"] == "run"
+    assert max(answer["max_abs"] for answer in report["answers"]) < 1e-4
+
+
+def test_what_a_step_of_a_recipe_cannot_read_is_the_clients_mistake(flights, tmp_path, capsys):
+    repository = flights / "joined" / "repository"
+    types = {
+        t.name: t.dtype for t in model_config.signature_of(model_config.read(repository / "flight/config.pbtxt")).inputs
+    }
+    golden = read_golden(flights / "joined" / "golden").inputs
+    one = {name: array[:1] for name, array in golden.items()}
+    with server(repository, "flight") as running, Client(Endpoint(running.http, "http"), "flight") as client:
+        for name, value, told in (
+            ("carrier", np.array([[b"\xff"]], dtype=object), "carrier holds what is no text in UTF-8"),
+            ("month", np.array([[1.5]]), "month holds what is no whole number"),
+        ):
+            with pytest.raises(BadInput, match=told):
+                client.infer(one | {name: value}, types)
+        assert client.infer(one, types)
+        rows = pl.read_parquet(flights / "accepted" / "*.parquet").head(3)
+        rows.with_columns(carrier=pl.lit(None, dtype=pl.String)).write_parquet(tmp_path / "rows.parquet")
+        ports = [f"rows={tmp_path / 'rows.parquet'}", f"url={running.http}", "model_name=flight"]
+        assert main(infer, [*ports, f"predictions={tmp_path / 'out'}"]) == 2
+    assert "misses values in carrier, which BYTES cannot express; fill them first" in capsys.readouterr().err

@@ -73,8 +73,11 @@ def test_components_are_the_directions_of_most_variance(blobs, tmp_path):
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (["method=pca", "method.components=4"], "method.components=4: is out of range; give 1 to 3"),
-        (["method=kmeans", "method.clusters=1"], "method.clusters=1: is out of range; give 2 to 10000"),
+        (["method=pca", "method.components=4"], "method.components=4: is out of range; give at least 1 and at most 3"),
+        (
+            ["method=kmeans", "method.clusters=1"],
+            "method.clusters=1: is out of range; give at least 2 and at most 10000",
+        ),
         (["method=kmeans", "method.clusters=50", "max_rows=20"], "has 20 rows to fit on; give 50 or more"),
     ],
 )
