@@ -23,9 +23,9 @@ class Ports:
     """Join models of a Triton repository into an ensemble, checked edge by edge, beside them in one repository.
 
     The file has `name` and `steps`; a step has `model`, or `make` and `for`: a step that is made for a model (pictures,
-    classes, boxes, features). `input` and `output` give a tensor of the step its name in the ensemble (absent: the
-    step's own). What no step gives is an input of the ensemble, what none takes an output; `output: [NAME, ...]` at the
-    top names others.
+    classes, boxes, mask, features). `input` and `output` give a tensor of the step its name in the ensemble (absent:
+    the step's own). What no step gives is an input of the ensemble, what none takes an output; `output: [NAME, ...]` at
+    the top names others.
     """
 
     models: Annotated[Path, Input("Model repository that holds the models", type="triton_model")]

@@ -124,7 +124,8 @@ def _inputs(served: Served, steps: Sequence[Ready], samples: Path | None) -> tup
         if step.make == "features":
             found = _rows_of(step, samples, sorted(renamed))
         else:
-            found = {IMAGE: _pictures(step, samples)}
+            masks = any(one.make == "mask" for one in steps)  # then images of other sizes would make an answer larger
+            found = {IMAGE: _pictures(step, samples, one_size=masks)}
         return {renamed[name]: array for name, array in found.items()}, source
     if samples is not None:
         listed = ", ".join(sorted(names))
@@ -132,11 +133,23 @@ def _inputs(served: Served, steps: Sequence[Ready], samples: Path | None) -> tup
     return made_up_golden(served.signature).inputs, source
 
 
-def _pictures(step: Ready, samples: Path | None) -> NDArray[Any]:
-    """Files as bytes, (N, 1); for a model without batches as many as it takes at a time."""
+def _pictures(step: Ready, samples: Path | None, *, one_size: bool) -> NDArray[Any]:
+    """Files as bytes, (N, 1); for a model without batches as many as it takes at a time.
+
+    `one_size`: only those that are as large as the first.
+    """
     import numpy as np
 
-    rows = np.array(made_up_pictures() if samples is None else _picture_files(samples), dtype=object)
+    from runtime.triton.prepare import read
+
+    files = made_up_pictures() if samples is None else _picture_files(samples)
+    if one_size:
+        try:
+            sizes = [read(data).size for data in files]
+        except ValueError as error:
+            raise BadInput.of("samples", samples, f"hold a file that {error}", "take it out") from error
+        files = [data for data, size in zip(files, sizes, strict=True) if size == sizes[0]]
+    rows = np.array(files, dtype=object)
     return rows[:, None] if step.signature.batched else rows[: max(1, step.signature.inputs[0].dims[0])]
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Function = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 
+TASK_OF = {"classes": "classification", "mask": "segmentation"}  # where neither a step nor the model says one
 KEYS = ("make", "for", "input", "output")  # of every step that is made
 MODULES = tuple(f"runtime.triton.step_{name}" for name in ("pictures", "answers", "features", "recipe"))
 LOOKS = ("task", "resize", "pixels", "channels", "layout", "mean", "scale")
@@ -128,9 +129,7 @@ def pictures(wish: Wish) -> Ready:
 
 def classes(wish: Wish) -> Ready:
     """The `top_k` best labels and their scores."""
-    plan = wish.plan()
-    if plan.task.kind != "classes":
-        raise BadInput.of("task", _task_of(plan), "gives no classes of an image", "make: boxes")
+    plan = _planned(wish, "classes", "gives no classes of an image")
     images, (source, *_) = _images(wish.config, plan), model_config.signature_of(wish.config).outputs
     count = math.prod(source.dims[len(images) :]) if min(source.dims[len(images) :], default=1) > 0 else -1
     dims = (*images, min(count, plan.settings.top_k) if count > 0 else -1)
@@ -140,9 +139,7 @@ def classes(wish: Wish) -> Ready:
 
 def boxes(wish: Wish) -> Ready:
     """Boxes in the image's pixels, their scores and classes, and how many there are, decoded and suppressed."""
-    plan = wish.plan()
-    if plan.task.kind != "boxes":
-        raise BadInput.of("task", _task_of(plan), "gives no boxes", "make: classes, for a classifier")
+    plan = _planned(wish, "boxes", "gives no boxes")
     images = _images(wish.config, plan)
     most = wish.said.get("max_boxes", Own.max_boxes) or -1
     fit = Tensor(step_pictures.FIT, "FP64", (*images, step_pictures.FIT_NUMBERS))
@@ -151,6 +148,15 @@ def boxes(wish: Wish) -> Ready:
         Tensor(step_answers.CLASSES, "BYTES", (*images, most)), Tensor(step_answers.COUNT, "INT32", (*images, 1)),
     )  # fmt: skip
     return _answers(wish, plan, (*model_config.signature_of(wish.config).outputs, fit), outputs)
+
+
+def mask(wish: Wish) -> Ready:
+    """The class of each pixel of the image, in its own size, and that size."""
+    plan = _planned(wish, "mask", "gives no mask")
+    images, (source, *_) = _images(wish.config, plan), model_config.signature_of(wish.config).outputs
+    fit = Tensor(step_pictures.FIT, "FP64", (*images, step_pictures.FIT_NUMBERS))
+    outputs = (Tensor(step_answers.MASK, "UINT8", (*images, -1, -1)), Tensor(step_answers.SIZE, "INT32", (*images, 2)))
+    return _answers(wish, plan, (source, fit), outputs)
 
 
 def features(wish: Wish) -> Ready:
@@ -174,6 +180,7 @@ MAKES = {
     "pictures": Make((*LOOKS, "instances"), pictures),
     "classes": Make(("task", "labels", "top_k", "instances"), classes),
     "boxes": Make(("task", "labels", "threshold", "overlap", "clustering", "max_boxes", "instances"), boxes),
+    "mask": Make(("task", "instances"), mask),
     "features": Make(("instances",), features),
 }
 
@@ -208,6 +215,14 @@ def _batched(wish: Wish) -> bool:
     return bool(wish.config.max_batch_size)
 
 
+def _planned(wish: Wish, kind: str, wrong: str) -> Plan:
+    """How the image client would use the model; raises `BadInput` where its task is of another kind."""
+    plan = wish.plan()
+    if plan.task.kind != kind:
+        raise BadInput.of("task", _task_of(plan), wrong, f"make: {plan.task.kind}")
+    return plan
+
+
 def _task_of(plan: Plan) -> str:
     return plan.task.run.__name__
 
@@ -231,7 +246,7 @@ def _ready(wish: Wish, module: str, settings: Mapping[str, Any], signature: Sign
 def made(doc: Any, configs: Mapping[str, Any]) -> Iterator[tuple[int, Ready | list[Problem]]]:
     """Each step of the file that is to be made, by its number: the step, or what is wrong with it, with its line."""
     steps = [step if isinstance(step, Mapping) else {} for step in doc.data["steps"]]
-    fit = any(step.get("make") == "boxes" for step in steps)
+    fit = any(step.get("make") in ("boxes", "mask") for step in steps)
     names: list[str] = []
     for number, step in enumerate(steps):
         if "make" not in step:
@@ -268,7 +283,9 @@ def _looks(steps: list[Any], model: str, config: Any) -> dict[str, Any]:
     """What all steps of one model say of its images and its task: the way in and the way out must agree."""
     mine = [step for step in steps if step.get("for") == model and step.get("make") in MAKES]
     told = model_config.parameter(config, "task") is not None
-    found = {} if told or all(step["make"] != "classes" for step in mine) else {"task": "classification"}
+    found: dict[str, Any] = {}
+    for step in mine:
+        found |= {"task": TASK_OF[step["make"]]} if not told and step["make"] in TASK_OF else {}
     for step in mine:
         values, _ = values_of(step["make"], step)
         found |= {key: values[key] for key in LOOKS if key in values}

@@ -1,4 +1,4 @@
-"""Ready-made steps `classes` and `boxes`: from a network's outputs to labels and scores, as the image client does.
+"""Ready-made steps `classes`, `boxes` and `mask`: from a network's outputs to what they mean, as the image client does.
 
 They are copied beside a model.py and run inside the server, which has numpy (runtime/triton/ready_files.py).
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-CLASSES, SCORES, BOXES, COUNT = "classes", "scores", "boxes", "count"
+CLASSES, SCORES, BOXES, COUNT, MASK, SIZE = "classes", "scores", "boxes", "count", "mask", "size"
 ANYWHERE = Fit((1, 1), (1, 1))  # a class has no place
 
 
@@ -33,7 +33,10 @@ def open_step(settings: Mapping[str, Any]) -> Callable[[Arrays], dict[str, NDArr
 
     def predict(inputs: Arrays) -> dict[str, NDArray[Any]]:
         images = [task.run(o, fit, told) for o, fit in _images(inputs, stacked=settings["stacked"])]
-        found = as_boxes(images, settings["max_boxes"]) if task.kind == "boxes" else as_classes(images)
+        if task.kind == "mask":
+            found = as_masks(images)
+        else:
+            found = as_boxes(images, settings["max_boxes"]) if task.kind == "boxes" else as_classes(images)
         return found if settings["stacked"] else {name: array[0] for name, array in found.items()}
 
     return predict
@@ -63,6 +66,21 @@ def as_classes(images: list[Prediction]) -> dict[str, NDArray[Any]]:
 
     names = [[name for name, _ in image.classes] for image in images]
     return {CLASSES: np.array(names, dtype=object), SCORES: np.array([[s for _, s in i.classes] for i in images])}
+
+
+def as_masks(images: list[Prediction]) -> dict[str, NDArray[Any]]:
+    """`mask` (N, H, W) uint8, the class of each pixel, and `size` (N, 2), each image's width and height.
+
+    H and W are of the largest image; a smaller one is at the left and top, with zeros beyond its size.
+    """
+    import numpy as np
+
+    masks = [mask for image in images if (mask := image.mask) is not None]
+    sizes = np.array([mask.shape[::-1] for mask in masks], dtype=np.int32)
+    found = np.zeros((len(masks), *sizes.max(axis=0)[::-1].tolist()), dtype=np.uint8)
+    for whole, mask in zip(found, masks, strict=True):
+        whole[: mask.shape[0], : mask.shape[1]] = mask
+    return {MASK: found, SIZE: sizes}
 
 
 def as_boxes(images: list[Prediction], most: int) -> dict[str, NDArray[Any]]:

@@ -85,7 +85,10 @@ def pictures(tmp_path_factory, images):
         repository = joined(
             name, repository, folder / name, f"{text}  - {make}\n    for: {model}\n", f"samples={images}"
         )
-    with server(repository, *ENSEMBLES) as running:
+    picture_models.where_red(repository)
+    text = "name: map\nsteps:\n  - {make: pictures, for: where_red}\n  - model: where_red\n  - {make: mask, for: where_red}\n"
+    repository = joined("map", repository, folder / "map", text, f"samples={images}")
+    with server(repository, *ENSEMBLES, "map") as running:
         yield running, folder
 
 
@@ -150,6 +153,43 @@ def test_the_ensemble_answers_what_the_image_client_makes_of_the_models_outputs(
         assert not found["boxes"][index, count:].any()
         assert len(corners) == (7 if name == "spots" else 100 if name == "queries" else max(found["count"].max(), 1))
     assert sum(bool(told.get("boxes", told.get("classes"))) for told in lines) >= 5
+
+
+def test_each_mask_is_that_of_the_image_client(pictures, images, tmp_path):
+    running, _ = pictures
+    ports = [f"images={images}", f"url={running.http}", "model_name=where_red", f"predictions={tmp_path / 'out'}"]
+    assert main(infer_images, ports) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    files = files_of(images)
+    with Client(Endpoint(running.http, "http"), "map") as client:
+        found = client.infer({"image": rows_of(files)}, {"image": "BYTES"})
+        alone = [client.infer({"image": row[None]}, {"image": "BYTES"})["mask"][0] for row in rows_of(files)]
+    assert [told["image"] for told in lines] == list(files)
+    assert len({tuple(size) for size in found["size"].tolist()}) >= 5  # one request of many sizes
+    both = 0
+    for index, told in enumerate(lines):
+        want = np.asarray(Image.open(tmp_path / "out" / told["mask"]))
+        width, height = found["size"][index]
+        got = found["mask"][index]
+        assert (got.dtype, (height, width)) == (np.uint8, want.shape)
+        assert np.array_equal(got[:height, :width], want)
+        assert not got[height:].any()
+        assert not got[:, width:].any()
+        assert np.array_equal(alone[index], want)  # by itself an image gets a mask of its own size
+        both += len(np.unique(want)) == 2
+    assert both >= 5
+
+
+def test_golden_rows_of_masks_are_of_images_of_one_size_and_the_server_answers_them(pictures, tmp_path):
+    _, folder = pictures
+    golden = read_golden(folder / "map" / "golden")
+    assert (golden.source, sorted(golden.outputs), golden.rows >= 1) == ("sample", ["mask", "size"], True)
+    assert len({tuple(size) for size in golden.outputs["size"].tolist()}) == 1
+    ports = [f"repository={folder / 'map' / 'repository'}", f"golden={folder / 'map' / 'golden'}", "model_name=map"]
+    assert main(verify, [*ports, f"report={tmp_path / 'report'}", "measure_s=0", "under_load=no"]) == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["live"] == "run"
+    assert [answer["max_abs"] for answer in report["answers"]] == [0.0] * 4  # two outputs over two protocols
 
 
 def test_bytes_that_are_no_image_are_the_clients_mistake_and_spoil_nothing(pictures, images):

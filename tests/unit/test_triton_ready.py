@@ -98,6 +98,29 @@ def test_no_box_at_all_is_a_row_of_zeros():
     assert (found["boxes"].tolist(), found["count"].tolist()) == ([[[0, 0, 0, 0]]], [[0]])
 
 
+@pytest.mark.parametrize("stacked", [True, False])
+def test_masks_of_several_sizes_lie_in_one_array_with_their_sizes(stacked):
+    logits = RANDOM.normal(size=(2, 3, 8, 12)).astype(np.float32)
+    fits = [Fit((24, 16), (12, 8), (0.5, 0.5)), Fit((5, 20), (12, 8), (2.4, 0.4))]
+    want = [TASKS["segmentation"].run({"x": logits[i]}, fits[i], Settings()).mask for i in range(2)]
+    settings = {"labels": [], "threshold": None, "top_k": 5, "overlap": 0.4, "channels_last": False, "clustering": {}}
+    step = open_step({"task": "segmentation", "settings": settings, "stacked": stacked, "max_boxes": 0})
+    numbers = np.array([numbers_of(fit) for fit in fits])
+    if not stacked:
+        found = step({"x": logits[1], "fit": numbers[1]})
+        assert (found["mask"].tolist(), found["size"].tolist()) == (want[1].tolist(), [5, 20])
+        return
+    found = step({"x": logits, "fit": numbers})
+    assert (found["mask"].shape, found["mask"].dtype, found["size"].tolist()) == (
+        (2, 20, 24),
+        np.uint8,
+        [[24, 16], [5, 20]],
+    )
+    assert np.array_equal(found["mask"][0, :16], want[0])
+    assert np.array_equal(found["mask"][1, :, :5], want[1])
+    assert int(found["mask"].sum()) == sum(int(mask.sum()) for mask in want)
+
+
 def test_a_step_takes_our_own_modules_along_and_nothing_that_is_not_in_the_server():
     assert modules_of("runtime.triton.step_pictures") == [
         "runtime", "runtime.errors", "runtime.redact", "runtime.triton", "runtime.triton.boxes",
@@ -217,6 +240,8 @@ def run(models: Path, tmp_path: Path, steps: str) -> int:
         ("- {make: classes, for: colours, labels: none.txt}\n", "steps.0.labels='none.txt': is no file there"),
         ("- {make: boxes, for: colours, task: classification}\n", "steps.0.task='classification': gives no boxes; make: classes"),
         ("- {make: classes, for: reds, task: detectnet_v2}\n", "steps.0.task='detectnet_v2': gives no classes of an image; make: boxes"),
+        ("- {make: mask, for: reds, task: detectnet_v2}\n", "steps.0.task='detectnet_v2': gives no mask; make: boxes"),
+        ("- {make: mask, for: colours, task: classification, top_k: 3}\n", "steps.0.top_k=3: is no setting of mask"),
         ("- {make: boxes, for: colours}\n", "steps.0.task=None: is not set, and the model's outputs do not tell it"),
         ("- {make: features, for: colours}\n", "steps.0.for='colours': takes input_1 FP32 [3, 64, 96], and names 0 features"),
         ("- {make: pictures, for: reds, output: {inputs: a}}\n", "steps.0.output.inputs='inputs': is no output of eye_pictures"),
