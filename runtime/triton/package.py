@@ -65,7 +65,9 @@ class Ports:
     ] = "auto"
     instances: Annotated[int, Param("Copies of the model that run side by side", minimum=1)] = 1
     threads: Annotated[int, Param("CPU threads of one inference; 0: all cores", minimum=0)] = 1
-    labels: Annotated[Path | None, Input("Class names, a line each, which triton_infer_images reads back")] = None
+    labels: Annotated[
+        Path | None, Input("Class names, a line each, which triton_infer_images reads back", type="uri_file")
+    ] = None
     config: Annotated[
         Path | None,
         Input("config.pbtxt, or a folder with one, to keep: comments stay, what the model contradicts is corrected"),

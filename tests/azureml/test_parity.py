@@ -153,7 +153,7 @@ def _through(bound: dict[str, Any], outer: dict[str, Any], spec: dict[str, Any],
 def test_there_are_pipelines_to_compare() -> None:
     assert {p.stem for p in PIPELINES} == {
         "taxi_fare", "tao_digits", "faces_coco", "detectnet_v2", "detectnet_v2_dataset", "facenet", "bodypose",
-        "xgboost_hpo", "xgboost_sweep", "flights",
+        "xgboost_hpo", "xgboost_sweep", "flights", "pictures",
     }  # fmt: skip
 
 

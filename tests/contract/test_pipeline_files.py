@@ -18,7 +18,8 @@ from runtime.tao.prototext import to_dict
 
 PIPELINES = Path(__file__).parents[2] / "component_specs" / "pipelines"
 SPECS = sorted(PIPELINES.glob("*/*.txt"))
-MANIFESTS = sorted(p for p in PIPELINES.glob("*/*.yaml") if p.parent.name != "flights")  # a contract and a recipe there
+# In `flights` a contract and a recipe, in `pictures` an ensemble.
+MANIFESTS = sorted(p for p in PIPELINES.glob("*/*.yaml") if p.parent.name not in ("flights", "pictures"))
 ACTIONS = {"convert": "dataset_convert", "train": "train", "inference": "inference"}
 DETECTNET = network.find("detectnet_v2")
 BPNET = network.find("bpnet")
