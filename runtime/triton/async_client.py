@@ -7,12 +7,12 @@ import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.triton.client import Endpoint, arrays_of, authorities, explained, headers_of
+from runtime.triton.client import Endpoint, arrays_of, authorities, described, explained, headers_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from runtime.triton.shared_memory import Outputs, Region
+    from runtime.triton.shared_memory import Region
 
 Feed = Mapping[str, "NDArray[Any]"]
 Answer = dict[str, "NDArray[Any]"]
@@ -61,26 +61,21 @@ class AsyncClient:
 
             return json_format.ParseDict(found, ModelConfig(), ignore_unknown_fields=True)
 
-    async def infer(
-        self, inputs: Feed, types: Mapping[str, str], region: Region | None = None, outputs: Outputs | None = None
-    ) -> list[Answer]:
-        """The answers to one request: one, or those of a stream; what can goes through `region` where there is one."""
-        tensors, rest = self._tensors(inputs, types, region)
-        places = dict[str, tuple[int, int]]()
-        if region and outputs and not self.stream:  # the answers of a stream would overwrite each other
-            rows = len(next(iter(inputs.values()))) if outputs.batched else 1
-            places = outputs.places(rows, rest, len(region.memory))
-        asked = self._asked(outputs, places, region) if outputs and region and places else None
+    async def infer(self, inputs: Feed, types: Mapping[str, str], region: Region | None = None) -> list[Answer]:
+        """The answers to one request: one, or those of a stream, which come through its socket.
+
+        `region`: what the inputs go through, and the outputs whose size is known beforehand.
+        """
+        tensors = self._tensors(inputs, types, region)
         with explained(self.endpoint, self.model):
             if self.stream:
                 return [arrays_of(result, self.endpoint.protocol) async for result in self._streamed(tensors)]
+            places = region.places(inputs) if region else {}
+            outputs = self._requested(region, places) if region and places else None
             result = await self._client.infer(
-                self.model, tensors, self.version, outputs=asked, headers=self._headers(), **self._timeout
+                self.model, tensors, self.version, outputs=outputs, headers=self._headers(), **self._timeout
             )
-            answer = arrays_of(result, self.endpoint.protocol, places)
-            if region:
-                answer |= {n: region.read(at, *_described(result.get_output(n))) for n, (at, _) in places.items()}
-            return [answer]
+            return [self._answer(result, region, places)]
 
     async def register(self, name: str, size: int) -> None:
         """Have the server map the shared memory `/name`."""
@@ -96,25 +91,12 @@ class AsyncClient:
         """New for each request: tritonclient writes the length of the one at hand into it."""
         return headers_of(self.endpoint)
 
-    def _asked(self, outputs: Outputs, places: Mapping[str, tuple[int, int]], region: Region) -> list[Any]:
-        """All outputs, with the place of each that the server is to put into `region`."""
-        if self.endpoint.protocol == "http":
-            from tritonclient.http import InferRequestedOutput
-        else:
-            from tritonclient.grpc import InferRequestedOutput
-        asked = {name: InferRequestedOutput(name) for name in outputs.names}
-        for name, (at, size) in places.items():
-            asked[name].set_shared_memory(region.name, size, offset=at)
-        return list(asked.values())
-
-    def _tensors(self, inputs: Feed, types: Mapping[str, str], region: Region | None) -> tuple[list[Any], int]:
-        """The inputs as tritonclient takes them, and where in `region` the rest begins."""
+    def _tensors(self, inputs: Feed, types: Mapping[str, str], region: Region | None) -> list[Any]:
         if self.endpoint.protocol == "http":
             from tritonclient.http import InferInput
         else:
             from tritonclient.grpc import InferInput
-        tensors = []
-        places, rest = region.write(inputs) if region else ({}, 0)
+        tensors, places = [], region.write(inputs) if region else {}
         for name, array in inputs.items():
             tensor = InferInput(name, list(array.shape), types[name])
             if region and name in places:
@@ -122,7 +104,30 @@ class AsyncClient:
             else:
                 tensor.set_data_from_numpy(array)
             tensors.append(tensor)
-        return tensors, rest
+        return tensors
+
+    def _requested(self, region: Region, places: Mapping[str, tuple[int, int]]) -> list[Any]:
+        """Every output of the model, with its place in shared memory where it has one."""
+        if self.endpoint.protocol == "http":
+            from tritonclient.http import InferRequestedOutput
+        else:
+            from tritonclient.grpc import InferRequestedOutput
+        wanted = []
+        for tensor in region.signature.outputs:
+            output = InferRequestedOutput(tensor.name)
+            if tensor.name in places:
+                at, size = places[tensor.name]
+                output.set_shared_memory(region.name, size, offset=at)
+            wanted.append(output)
+        return wanted
+
+    def _answer(self, result: Any, region: Region | None, places: Mapping[str, tuple[int, int]]) -> Answer:
+        if region is None or not places:
+            return arrays_of(result, self.endpoint.protocol)
+        return {
+            name: region.read(places[name], *told) if name in places else result.as_numpy(name)
+            for name, told in described(result, self.endpoint.protocol).items()
+        }
 
     async def _streamed(self, tensors: Sequence[Any]) -> AsyncIterator[Any]:
         """Each response to one request, until the server has no more; a stream of its own has errors of its own."""
@@ -135,12 +140,6 @@ class AsyncClient:
             if error is not None:
                 raise error
             yield result
-
-
-def _described(output: Any) -> tuple[str, Sequence[int]]:
-    """Type and shape of an output, which HTTP has in a dict and gRPC in a message."""
-    found = (output["datatype"], output["shape"]) if isinstance(output, dict) else (output.datatype, output.shape)
-    return str(found[0]), found[1]
 
 
 def _http(endpoint: Endpoint, timeout_s: float) -> Any:

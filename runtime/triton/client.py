@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ DEPLOYMENT, DEPLOYMENT_HEADER = "TRITON_DEPLOYMENT", "azureml-model-deployment"
 # Authorities to trust instead of the system's, as a PEM file. Source: OpenSSL, SSL_CTX_set_default_verify_paths(3).
 AUTHORITIES = "SSL_CERT_FILE"
 PROTOCOLS = ("http", "grpc")
+TOO_SMALL = "shared memory size specified"  # what the server says of a region that an output does not fit in
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0  # between the tries of one request
 
 
@@ -117,14 +118,17 @@ def tensors_of(inputs: Mapping[str, NDArray[Any]], types: Mapping[str, str], pro
     return tensors
 
 
-def arrays_of(result: Any, protocol: str, elsewhere: Collection[str] = ()) -> dict[str, NDArray[Any]]:
-    """The outputs of one answer of tritonclient, by name, but for those that are `elsewhere`."""
+def arrays_of(result: Any, protocol: str) -> dict[str, NDArray[Any]]:
+    """The outputs of one answer of tritonclient, by name."""
+    return {name: result.as_numpy(name) for name in described(result, protocol)}
+
+
+def described(result: Any, protocol: str) -> dict[str, tuple[list[int], str]]:
+    """Shape and Triton's type of each output of one answer."""
     response = result.get_response()
     if protocol == "http":
-        names = [str(output["name"]) for output in response.get("outputs", [])]
-    else:
-        names = [str(output.name) for output in response.outputs]
-    return {name: result.as_numpy(name) for name in names if name not in elsewhere}
+        return {told["name"]: (told["shape"], told["datatype"]) for told in response.get("outputs", [])}
+    return {told.name: (list(told.shape), told.datatype) for told in response.outputs}
 
 
 @contextlib.contextmanager
@@ -189,6 +193,7 @@ COMPLAINTS = (
     (r"expected \d+ inputs? but got|missing required input", "input", "send every input of the model"),
     (r"is not ready|has no available versions", "model_name", "load the model, or look into the server's log"),
     (r"byte size mismatch", "input", "send at least one row of the right width"),
+    (TOO_SMALL, "shared_memory", "say shared_memory=no: the model gives more than it says"),
     (r"holds NaN|holds an infinity", "input", "drop or fill these rows first"),
 )
 RETRIED = {"429", "502", "503", "504", "UNAVAILABLE", "DEADLINE_EXCEEDED"}

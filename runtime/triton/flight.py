@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from runtime.errors import BadInput, NgcrunError, Problem, ToolFailed
 from runtime.triton.async_client import Answer, AsyncClient, Feed
-from runtime.triton.client import FIRST_WAIT_S, LONGEST_WAIT_S, TransportError
-from runtime.triton.shared_memory import Outputs, Region, is_local, regions
+from runtime.triton.client import FIRST_WAIT_S, LONGEST_WAIT_S, TOO_SMALL, TransportError
+from runtime.triton.shared_memory import Region, Size, is_local, regions
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -80,7 +80,7 @@ class Courier:
         self._client, self._retries = client, retries
         self._room = asyncio.Semaphore(clients)
         self._regions: asyncio.Queue[Region] | None = None
-        self._outputs: Outputs | None = None
+        self._insists = False  # on shared memory
         self.types, self.clients, self.retried = types, clients, 0
 
     async def send(self, inputs: Feed) -> list[Answer]:
@@ -119,35 +119,31 @@ class Courier:
 
     async def _once(self, inputs: Feed) -> list[Answer]:
         async with self._room, self._region() as region:
+            again = region
             try:
-                return await self._client.infer(inputs, self.types, region, self._outputs)
+                return await self._client.infer(inputs, self.types, region)
             except NgcrunError as error:
-                if region is None or "shared memory " not in str(error):
+                if region is not None and "shared memory region" in str(error):
+                    self._regions = again = None  # the server was started anew and knows no region
+                elif region is not None and TOO_SMALL in str(error) and not self._insists:
+                    region.open = False  # the model gives more than it says: its answers come through the socket
+                else:
                     raise
-                if "shared memory size" in str(error):  # of an output: the model gives more than its configuration says
-                    self._outputs = None
-                else:  # the server was started anew and knows no region
-                    self._regions = None
-            return await self._client.infer(inputs, self.types)
+            return await self._client.infer(inputs, self.types, again)
 
     @contextlib.asynccontextmanager
-    async def sharing(self, wish: str, size: int, outputs: Outputs | None = None, rows: int = 1) -> AsyncIterator[str]:
-        """Shared memory for requests for a while; gives what came of the wish, in words for a tag.
-
-        `size`: bytes of the inputs of one request, which has at most `rows`; 0 where that is not known.
-        """
+    async def sharing(self, wish: str, size: Size) -> AsyncIterator[str]:
+        """Shared memory for requests of this size for a while; gives what came of the wish, in words for a tag."""
         local = is_local(self._client.endpoint.address)
         if wish == "no" or (wish == "auto" and not local):
             yield "no"
             return
-        size += outputs.size(rows) if outputs and size else 0
-        self._outputs = outputs
-        async with regions(self._client, self.clients, size) as found:
-            if isinstance(found, str) and wish == "yes":
+        async with regions(self._client, self.clients, size) as (found, told):
+            if found is None and wish == "yes":
                 todo = "use it where client and server share /dev/shm, or say shared_memory=auto"
-                raise BadInput.of("shared_memory", wish, f"cannot be had ({found})", todo)
-            self._regions = None if isinstance(found, str) else found
-            yield f"no: {found}" if isinstance(found, str) else "yes"
+                raise BadInput.of("shared_memory", wish, f"cannot be had ({told})", todo)
+            self._regions, self._insists = found, wish == "yes"
+            yield told if found else f"no: {told}"
 
     @contextlib.asynccontextmanager
     async def _region(self) -> AsyncIterator[Region | None]:
@@ -158,6 +154,10 @@ class Courier:
         region = await free.get()
         try:
             yield region
+        except BaseException as error:
+            if isinstance(error, TransportError) or not isinstance(error, NgcrunError):
+                region.open = False  # the server may yet answer into it
+            raise
         finally:
             free.put_nowait(region)
 

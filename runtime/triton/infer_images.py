@@ -26,7 +26,7 @@ from runtime.triton.picture_plan import Plan, plan_of
 from runtime.triton.postprocess import TASKS, Prediction
 from runtime.triton.prepare import CHANNELS, LAYOUTS, PIXELS, RESIZES, prepared, read
 from runtime.triton.progress import progress
-from runtime.triton.shared_memory import CHOICES, outputs_of
+from runtime.triton.shared_memory import CHOICES, Size
 
 if TYPE_CHECKING:
     from runtime.triton.boxes import Fit
@@ -75,7 +75,10 @@ class Ports:
     retries: Annotated[int, Param("Tries after a request that did not get through", minimum=0, maximum=100)] = 4
     timeout_s: Annotated[float, Param("Seconds to wait for one answer", minimum=0.1)] = 60.0
     shared_memory: Annotated[
-        str, Param("Tensors through shared memory; auto: with a server on this machine, if it can", choices=CHOICES)
+        str,
+        Param(
+            "Inputs and answers through shared memory; auto: with a server on this machine, if it can", choices=CHOICES
+        ),
     ] = "auto"
     allow_failed: Annotated[float, Param("Share of the images that may fail; not all", minimum=0, maximum=1)] = 1.0
     predictions: Annotated[
@@ -116,6 +119,7 @@ class _Run:
         self._ports, self._endpoint = ports, endpoint
         self._plan: Plan
         self._courier: Courier
+        self._size: Size
 
     async def whole(
         self, items: Sequence[Item], metrics: Metrics
@@ -129,7 +133,8 @@ class _Run:
             config = await self._courier.config()
             self._plan = plan_of(config, ports)
             signature = model_config.signature_of(config)
-            self._courier.types, self._outputs = typed(signature.inputs), outputs_of(signature)
+            self._courier.types = typed(signature.inputs)
+            self._size = Size(self._plan.request_bytes, signature, self._plan.images_each)
             records, failures = await self._all(items, metrics)
         figures = {"requests_retried": float(self._courier.retried)}
         if self._plan.task.kind != "classes":
@@ -143,11 +148,7 @@ class _Run:
         most = self._plan.images_each
         groups = (items[first : first + most] for first in range(0, len(items), most))
         async with contextlib.AsyncExitStack() as stack:
-            told = await stack.enter_async_context(
-                self._courier.sharing(
-                    self._ports.shared_memory, self._plan.request_bytes, self._outputs, self._plan.images_each
-                )
-            )
+            told = await stack.enter_async_context(self._courier.sharing(self._ports.shared_memory, self._size))
             metrics.tags({"shared_memory": told})
             advance = stack.enter_context(progress("images"))
             results = await stack.enter_async_context(

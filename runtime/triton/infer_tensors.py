@@ -23,7 +23,7 @@ from runtime.triton.failures import Failure, judged
 from runtime.triton.flight import AHEAD, Courier, each, is_of_the_item, reason
 from runtime.triton.model_config import TYPES, Signature
 from runtime.triton.progress import progress
-from runtime.triton.shared_memory import CHOICES, outputs_of
+from runtime.triton.shared_memory import CHOICES, Size
 from runtime.triton.tensor_files import Item
 
 ROWS_EACH = 64
@@ -54,7 +54,10 @@ class Ports:
     retries: Annotated[int, Param("Tries after a request that did not get through", minimum=0, maximum=100)] = 4
     timeout_s: Annotated[float, Param("Seconds to wait for one answer", minimum=0.1)] = 60.0
     shared_memory: Annotated[
-        str, Param("Tensors through shared memory; auto: with a server on this machine, if it can", choices=CHOICES)
+        str,
+        Param(
+            "Inputs and answers through shared memory; auto: with a server on this machine, if it can", choices=CHOICES
+        ),
     ] = "auto"
     allow_failed: Annotated[float, Param("Share of the items that may fail; not all", minimum=0, maximum=1)] = 1.0
     predictions: Annotated[Path, Output("<output>/<item>.npy, predictions.jsonl, failed.json with what failed")]
@@ -89,7 +92,7 @@ async def _whole(ports: Ports, endpoint: Endpoint, metrics: Metrics) -> tuple[li
         courier = Courier(await stack.enter_async_context(client), {}, ports.clients, ports.retries)
         asking = _Asking(ports, courier, await courier.config())
         items = tensor_files.items_of(ports.tensors, asking.signature.inputs)
-        sharing = courier.sharing(ports.shared_memory, asking.request_bytes, outputs_of(asking.signature), asking.rows)
+        sharing = courier.sharing(ports.shared_memory, asking.size)
         metrics.tags({"shared_memory": await stack.enter_async_context(sharing)})
         advance = stack.enter_context(progress("items"))
         results = contextlib.aclosing(each(items, asking.one, ports.clients + AHEAD))
@@ -113,10 +116,14 @@ class _Asking:
         if ports.batch_size is not None and ports.batch_size > most:
             wrong, todo = f"is more than the model takes at a time, {most}", f"use batch_size={most}"
             raise BadInput.of("batch_size", ports.batch_size, wrong, todo)
-        self.rows = int(min(ports.batch_size or ROWS_EACH, most))
+        self._rows = int(min(ports.batch_size or ROWS_EACH, most))
 
     @property
-    def request_bytes(self) -> int:
+    def size(self) -> Size:
+        """Of one request."""
+        return Size(self._request_bytes(), self.signature, self._rows)
+
+    def _request_bytes(self) -> int:
         """Of the inputs of one request, with a margin for their ends; 0 where a dim is free."""
         import numpy as np
 
@@ -126,7 +133,7 @@ class _Asking:
                 continue
             if any(dim < 0 for dim in tensor.dims):
                 return 0
-            rows = self.rows if self.signature.batched else 1
+            rows = self._rows if self.signature.batched else 1
             total += rows * math.prod(tensor.dims) * np.dtype(TYPES[tensor.dtype].numpy).itemsize + 64
         return total
 
@@ -138,7 +145,7 @@ class _Asking:
             return Failure(item.name, str(error))
         try:
             parts = []
-            requests = each(arrays.requests(self.rows), self._courier.send, self._ports.clients + AHEAD)
+            requests = each(arrays.requests(self._rows), self._courier.send, self._ports.clients + AHEAD)
             async with contextlib.aclosing(requests):
                 async for answers in requests:
                     parts += answers

@@ -1,30 +1,31 @@
 """triton_infer_tensors against a real server: rows, single inputs, text, a decoupled model."""
 
 import json
+import os
+import re
+import shutil
 
 import numpy as np
 import pytest
 
 from runtime.execute import main
-from runtime.triton import flight, model_config
-from runtime.triton.async_client import AsyncClient
-from runtime.triton.client import Endpoint, typed
 from runtime.triton.infer_tensors import infer_tensors
-from runtime.triton.shared_memory import Outputs, Region, outputs_of
 from tests.fakes import picture_models as models
-from tests.fakes.triton_server import server
+from tests.fakes.triton_server import server, shared_memory
 
 PROTOCOLS = ("http", "grpc", "stream")
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    """A server with `colours`, `echo` and the decoupled `counter`."""
+    """A server with `colours`, `where_red`, `echo`, `liar` and the decoupled `counter`."""
     repository = tmp_path_factory.mktemp("tensors") / "repository"
     models.colours(repository, {})
     models.counter(repository)
     models.echo(repository)
-    with server(repository, "colours", "counter", "echo") as found:
+    models.where_red(repository)
+    models.liar(repository)
+    with server(repository, "colours", "counter", "echo", "where_red", "liar") as found:
         yield found
 
 
@@ -60,6 +61,37 @@ def test_rows_go_in_requests_that_the_model_takes_and_come_back_in_order(running
         "item": "deep/rows",
         "outputs": {"predictions": {"file": "predictions/deep/rows.npy", "shape": [37, 3]}},
     }
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_large_answers_through_shared_memory_are_those_of_the_socket_bit_for_bit(running, tmp_path, protocol):
+    rows = np.random.default_rng(0).random((23, *models.IMAGE.dims), np.float32)
+    found = []
+    for sharing in ("yes", "no"):
+        save(tmp_path / sharing / "in" / "rows.npy", rows)
+        words = ["model_name=where_red", f"shared_memory={sharing}", "clients=3", "batch_size=5"]
+        assert ask(running, tmp_path / sharing, *words, protocol=protocol) == 0
+        found.append(np.load(tmp_path / sharing / "out" / "logits" / "rows.npy"))
+    assert found[0].shape == (23, 2, *models.IMAGE.dims[1:])
+    assert found[0].tobytes() == found[1].tobytes()
+    assert (found[0][:, 1] == rows[:, 0]).all()
+    assert [name for name in shared_memory(f"ngcrun-{os.getpid()}-") if re.fullmatch(r"ngcrun-\d+-\w{8}", name)] == []
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_an_answer_that_is_larger_than_its_model_says_is_told_or_comes_through_the_socket(running, tmp_path, protocol):
+    save(tmp_path / "in" / "a.npy", np.zeros((1, 2), np.float32))
+    assert ask(running, tmp_path, "model_name=liar", protocol=protocol) == 0
+    assert np.load(tmp_path / "out" / "many" / "a.npy").shape == (1, 99)
+    shutil.rmtree(tmp_path / "out")
+    assert ask(running, tmp_path, "model_name=liar", "shared_memory=yes", protocol=protocol) == 3
+
+
+def test_a_region_that_is_too_small_is_told_in_one_line(running, tmp_path, capsys):
+    save(tmp_path / "in" / "a.npy", np.zeros((1, 2), np.float32))
+    assert ask(running, tmp_path, "model_name=liar", "shared_memory=yes", "allow_failed=0") == 3
+    said = "output 'many' (8 bytes) should be at least 396 bytes to hold the results; say shared_memory=no: the model gives"
+    assert said in capsys.readouterr().err
 
 
 def test_several_inputs_and_text_have_a_folder_each(running, tmp_path):
@@ -138,45 +170,3 @@ def test_mistakes_are_one_line_each(running, tmp_path, capsys):
     assert ask(running, tmp_path, "model_name=colours") == 3
     assert "triton_infer_tensors: 1 of 1 tensors failed\n  | tensors='a': unexpected shape" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-@pytest.mark.parametrize("model", ["colours", "echo"])
-def test_outputs_of_a_known_size_come_through_shared_memory(running, monkeypatch, protocol, model):
-    read = []
-    monkeypatch.setattr(Region, "read", lambda *words, before=Region.read: read.append(words[1:]) or before(*words))
-    rows = np.random.default_rng(0).random((5, *models.IMAGE.dims), np.float32)
-    words = np.array([[f"wørd {i}".encode()] for i in range(4)], dtype=np.object_)
-    numbers = np.arange(8).reshape(4, 2)
-    inputs = {"colours": {models.IMAGE.name: rows}, "echo": {"words/in:0": words, "numbers": numbers}}[model]
-    answer, told = flight.run(asked(running, model, protocol, inputs, lying=False))
-    assert told == "yes"
-    if model == "colours":
-        np.testing.assert_allclose(answer["predictions"], rows.mean(axis=(2, 3)), atol=1e-5)
-        assert [(kind, list(shape)) for _, kind, shape in read] == [("FP32", [5, 3])]
-    else:
-        assert (answer["NUMBERS"] == numbers + 10).all()
-        assert [word.decode() for word in answer["WORDS"].ravel()] == [w.decode().upper() for w in words.ravel()]
-        assert [list(shape) for _, _, shape in read] == [[4, 2]]
-
-
-def test_an_output_with_too_little_room_comes_the_other_way(running):
-    rows = np.random.default_rng(0).random((5, *models.IMAGE.dims), np.float32)
-    answer, told = flight.run(asked(running, "colours", "http", {models.IMAGE.name: rows}, lying=True))
-    assert told == "yes"
-    np.testing.assert_allclose(answer["predictions"], rows.mean(axis=(2, 3)), atol=1e-5)
-
-
-async def asked(running, model, protocol, inputs, *, lying):
-    """The answer to one request with shared memory; `lying`: the outputs are said to be smaller than they are."""
-    endpoint = Endpoint.parse(running.http if protocol == "http" else running.grpc, protocol)
-    async with AsyncClient(endpoint, model) as client:
-        courier = flight.Courier(client, {}, 2, 0)
-        signature = model_config.signature_of(await courier.config())
-        courier.types = typed(signature.inputs)
-        outputs = outputs_of(signature)
-        if lying:
-            outputs = Outputs(outputs.names, dict.fromkeys(outputs.fixed, 4), outputs.batched)
-        async with courier.sharing("yes", 1_000_000, outputs, 5) as told:
-            (answer,) = await courier.send(inputs)
-    return answer, told

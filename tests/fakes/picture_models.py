@@ -147,6 +147,25 @@ def sleeper(repository: Path) -> None:
     _python(repository, Plan("sleeper", "python", one, 0, count=4), SLEEPER)
 
 
+LIAR = '''"""Gives 99 numbers where its configuration says two."""
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        many = pb_utils.Tensor("many", np.ones((1, 99), np.float32))
+        return [pb_utils.InferenceResponse([many]) for _ in requests]
+'''
+
+
+def liar(repository: Path) -> None:
+    """`liar`: its answer is larger than its configuration says, which the server does not look at."""
+    signature = Signature((Tensor("x", "FP32", (2,)),), (Tensor("many", "FP32", (2,)),), True)
+    _python(repository, Plan("liar", "python", signature, 1), LIAR)
+
+
 ECHO = '''"""Gives its inputs back: the text in upper case, the numbers and ten more."""
 
 import numpy as np
