@@ -31,7 +31,7 @@ def trips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trips")
     rows = pl.read_parquet(TAXI / "yellow_2018_2020.parquet")
     for number in range(12):
-        rows.slice(number * 30_000, 30_000).write_parquet(folder / f"{number:02d}.parquet")
+        rows.slice(number * 10_000, 10_000).write_parquet(folder / f"{number:02d}.parquet")
     return folder
 
 
@@ -42,7 +42,7 @@ def alone(trips: Path) -> dict[str, Path]:
     at = {name: folder / name for name in ("prepared", "train", "test", "trained")}
     assert run(prepare, trips=trips, engine="cpu", prepared=at["prepared"]) == 0
     assert run(transform, prepared=at["prepared"], engine="cpu", train=at["train"], test=at["test"]) == 0
-    words = ("model.rounds=60", "model.early_stopping_rounds=0")
+    words = ("model.rounds=100", "model.early_stopping_rounds=0")
     assert run(train, *words, train=at["train"], test=at["test"], engine="cpu", trained=at["trained"]) == 0
     return at
 
@@ -89,7 +89,7 @@ def test_a_lost_worker_changes_no_row(trips: Path, alone: dict[str, Path], tmp_p
 
 
 def test_a_training_that_loses_a_worker_begins_anew_and_is_as_good(alone: dict[str, Path], tmp_path: Path) -> None:
-    words = ["model.rounds=60", "model.early_stopping_rounds=0"]
+    words = ["model.rounds=100", "model.early_stopping_rounds=0"]
     at = [f"{name}={alone[name]}" for name in ("train", "test")]
     step = start("rapids_train", tmp_path, *words, *at, f"trained={tmp_path / 'trained'}")
     kill_one_when(step, lambda: any(p.cpu_times().user > 4.0 for p in workers(step)))

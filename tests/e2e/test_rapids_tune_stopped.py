@@ -15,6 +15,7 @@ from test_rapids_steps import contents
 from test_rapids_tune import best, parts, search, trials
 
 from runtime.errors import ToolFailed
+from runtime.metrics import Metrics
 from runtime.rapids import study as studies
 from runtime.rapids import trainers, training
 from runtime.rapids.learners import XGBoost
@@ -114,7 +115,7 @@ def test_the_time_ends_the_search_and_a_later_one_adds_to_it(parts: dict[str, Pa
 
 
 def test_a_worker_trains_as_this_process_does_and_its_death_is_told(parts: dict[str, Path]) -> None:
-    data = training.open_parts(parts["train"], parts["test"]).training(0.1, 0)
+    data = training.open_parts(parts["train"], parts["test"], Metrics()).training(0.1, 0)
     work = trainers.Work(data, "cpu", 256, threads=1)
     here, there = trainers.Here(work), trainers.There(work, None)
     try:
