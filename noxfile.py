@@ -181,11 +181,18 @@ def azure(session: nox.Session) -> None:
 
 @nox.session
 def e2e(session: nox.Session) -> None:
-    """Whole pipelines on real parts."""
+    """Whole pipelines on real parts, but for those of `heavy`."""
     _work(session, dev=True)
     # A file's tests stay on one worker, so that what they share is made once.
-    how = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
+    how = ["-m", "not heavy", "-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
     _pytest(session, "tests/e2e", *how, env=_triton(session) | _tao(session))
+
+
+@nox.session(default=False)
+def heavy(session: nox.Session) -> None:
+    """The end-to-end tests that take a minute each: millions of rows, whole searches."""
+    _work(session, dev=True)
+    _pytest(session, "tests/e2e", "-m", "heavy", env=_triton(session) | _tao(session))
 
 
 @nox.session

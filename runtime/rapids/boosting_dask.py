@@ -52,9 +52,7 @@ def fit(learner: XGBoost, data: Data, task: Task, cluster: Cluster) -> Fitted:
         before = cluster.addresses()
         try:
             return _fit(learner, data, task, cluster)
-        except (
-            Exception
-        ) as error:  # of XGBoost's collective, of Dask's connections, of XGBoost's wrong guess at a worker
+        except Exception as error:  # XGBoost's collective, Dask's connections, XGBoost's check of who the workers are
             lost = before - cluster.addresses()
             if not lost:
                 raise

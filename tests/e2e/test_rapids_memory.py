@@ -47,6 +47,7 @@ def peak_mib(verb: str, **ports: Path) -> float:
     return peak / 1024
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_no_step_but_train_needs_more_memory_for_more_rows(inputs, tmp_path):
     allowed_mib = ALLOWED_SHARE * (LARGE - SMALL) * ROW_BYTES / 2**20

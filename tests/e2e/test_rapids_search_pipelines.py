@@ -13,6 +13,7 @@ import yaml
 from runtime.tracking import new_client
 from tests.e2e.test_local_engine import ROOT, ngcrun
 
+pytestmark = pytest.mark.heavy
 PIPELINES = ROOT / "component_specs" / "pipelines"
 TRIPS = ROOT / "tests" / "data" / "taxi" / "yellow_2016.parquet"
 
