@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput, Problem
-from runtime.triton import model_config
+from runtime.triton import checkpoint, model_config
 from runtime.triton.backends import model_file
 from runtime.triton.check_signature import compare
 from runtime.triton.findings import at, problem
@@ -163,14 +163,14 @@ def _forest(folder: Path, path: Path, config: Any, _backend: str) -> Iterator[Pr
 
 def _features(path: Path, kind: str) -> int:
     """How many features the forest takes. A checkpoint says first which treelite wrote it (measured with 4.8.1)."""
-    import treelite
-
     if kind == "treelite_checkpoint":
         head = _head(path, 12)
         major = struct.unpack("<i", head[:4])[0] if len(head) == 12 else 0
         if not 3 <= major < 100:
             raise ValueError("it does not begin with treelite's version")
-        return int(treelite.Model.deserialize(str(path)).num_feature)
+        return checkpoint.features_of(path)
+    import treelite
+
     load = {
         "xgboost": treelite.frontend.load_xgboost_model_legacy_binary,
         "lightgbm": treelite.frontend.load_lightgbm_model,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
+from runtime.triton import checkpoint
 from runtime.triton.source import PORT, Arrays, Model
 from runtime.triton.table_model import TABLE_INPUT, TABLE_OUTPUT, agreed_names, table_signature, unreadable
 
@@ -22,6 +23,7 @@ def open_file(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
 
     try:
         if path.suffix == ".tl":
+            checkpoint.features_of(path)  # a damaged one must not keep this process for ever
             forest = treelite.Model.deserialize(str(path))
         else:
             forest = treelite.frontend.load_lightgbm_model(path)
