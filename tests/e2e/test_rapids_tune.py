@@ -127,6 +127,7 @@ def test_another_seed_searches_elsewhere(found: dict[str, Path], parts: dict[str
     assert trials(at["study"])["learning_rate"][1] != trials(found["study"])["learning_rate"][1]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_trials_that_fall_behind_end_before_their_last_round(
     pruner: str, parts: dict[str, Path], tmp_path: Path

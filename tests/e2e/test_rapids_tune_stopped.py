@@ -55,6 +55,7 @@ def finished(storage: Path) -> list[optuna.trial.FrozenTrial]:
     return [t for t in study.get_trials() if t.state.is_finished() and t.state.name != "FAIL"]
 
 
+@pytest.mark.heavy
 def test_a_search_killed_twice_finds_what_an_unbroken_one_finds(parts: dict[str, Path], tmp_path: Path) -> None:
     kill_after(start(parts, tmp_path, "engine=cpu"), "trial 1:")
     assert not (tmp_path / "trained").exists()
