@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput, ToolFailed
 from runtime.metrics import Metrics
-from runtime.rapids import tables
+from runtime.rapids import csv_files, tables
 from runtime.rapids.features import EARTH_RADIUS_KM, Limits
 from runtime.rapids.schemas import CANONICAL, REQUIRED, TARGET, TRIP_ID, Recognised
 
@@ -48,6 +48,8 @@ def prepared_sql(first_id: int, table: tables.RawTable, schema: Recognised, date
             continue
         # A CSV file's columns go by their places: a header may name one of them '', which is no name in SQL.
         cell, dtype = _column(f"c{[*table.header].index(source)}" if table.is_csv else source), table.header[source]
+        if str(dtype) == "String" and kind != "time":
+            cell = f"nullif(trim({cell}, ' \t'), '')"
         parsed.append(f"{_parsed(cell, kind, dtype, datetime_format)} AS {value}")
         if str(dtype) == "String":
             unreadable.append(f"({cell} IS NOT NULL AND {value} IS NULL)")
@@ -74,7 +76,8 @@ def _raw_csv(table: tables.RawTable) -> str:
     path, separator, places = _text(str(table.path)), _text(table.separator), range(len(table.header))
     how = "auto_detect = false, header = true, null_padding = true, strict_mode = false"
     if _has_quotes(table.path):
-        if len(tables.ragged_rows(table)[0]):
+        ragged = csv_files.ragged_rows(table).ragged
+        if ragged is not None and len(ragged):
             wrong = f"cannot check {table.path}: it has quotes, and rows with more or fewer cells than its header"
             raise BadInput.of("engine", "duckdb-check", wrong, "repair the file, or set engine=cpu")
         columns = ", ".join(f"'c{place}': 'VARCHAR'" for place in places)
@@ -90,14 +93,14 @@ def _raw_csv(table: tables.RawTable) -> str:
 
 def _has_quotes(path: Path) -> bool:
     with path.open("rb") as file:
-        return any(b'"' in block for block in iter(lambda: file.read(tables.CHUNK_BYTES), b""))
+        return any(b'"' in block for block in iter(lambda: file.read(csv_files.CHUNK_BYTES), b""))
 
 
 def _parsed(cell: str, kind: str, dtype: Any, datetime_format: str) -> str:
     """A cell as its canonical type; null where it is missing or unreadable."""
     zone, text = getattr(dtype, "time_zone", None), str(dtype) == "String"
     if text:
-        # DuckDB forgives blanks around a value and underscores in a number; Polars only a blank before a time.
+        # DuckDB forgives any blank around a value and underscores in a number; Polars only a blank before a time.
         refused = "\\s$" if kind == "time" else "^\\s|\\s$|_"
         cell = f"CASE WHEN NOT regexp_matches({cell}, '{refused}') THEN {cell} END"
     if kind == "time":

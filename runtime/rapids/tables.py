@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import importlib.util
 import sys
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +16,10 @@ from runtime.remote_path import Remote, as_remote
 from runtime.staging import machine_failure
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
 
 FORMS = ("parquet", "delta")
 FORM_HELP = "How the table is written; delta: with the log of a Delta Lake table beside the Parquet files"
-CHUNK_BYTES = 1 << 20  # small enough to stay in the processor's cache between the two looks at it
 
 
 def listing(port: str, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -133,10 +129,11 @@ class RawTable:
         """Whether every cell is text."""
         return self.path.suffix.lower() == ".csv"
 
-    def scan(self, row_number: str, *, plain: bool = False) -> pl.LazyFrame:
+    def scan(self, row_number: str, *, plain: bool = False, kinds: Mapping[str, Any] | None = None) -> pl.LazyFrame:
         """The table with its row numbers; the cells of a CSV file stay text, so that a bad one can be counted.
 
-        `plain`: a CSV file of ASCII without quotes, which is read faster for it.
+        `plain`: a CSV file of ASCII without quotes, which is read faster for it. `kinds`: the types of some of its
+        columns, which is faster still; then a cell of another type ends the query with a `polars.ComputeError`.
         """
         import polars as pl
 
@@ -145,8 +142,8 @@ class RawTable:
         return pl.scan_csv(
             self.path,
             separator=self.separator,
-            schema=dict.fromkeys(self.header, pl.String),
-            truncate_ragged_lines=True,  # those rows are found by `ragged_rows` and dropped by number
+            schema=dict.fromkeys(self.header, pl.String) | dict(kinds or {}),
+            truncate_ragged_lines=True,  # those rows are found by csv_files.ragged_rows and dropped by number
             row_index_name=row_number,
             quote_char=None if plain else '"',
             encoding="utf8" if plain else "utf8-lossy",  # a byte that is no UTF-8 spoils its cell, not the file
@@ -164,80 +161,6 @@ def open_raw(port: str, path: Path, separator: str) -> RawTable:
         return RawTable(path, dict(lazy.collect_schema()), separator)
 
 
-class Looking:
-    """`ragged_rows` on a thread of its own, while the table is read: most files have none, and then nothing is lost."""
-
-    def __init__(self, table: RawTable) -> None:
-        self._found: tuple[np.ndarray[Any, Any], int, bool] | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._look, args=(table,), daemon=True)  # Ctrl-C does not wait for it
-        self._thread.start()
-
-    def _look(self, table: RawTable) -> None:
-        try:
-            self._found = ragged_rows(table)
-        except BaseException as error:  # raised where the result is asked for
-            self._error = error
-
-    def result(self) -> tuple[np.ndarray[Any, Any], int, bool]:
-        """What `ragged_rows` gives, or raises."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self._found is not None  # noqa: S101 - the thread has ended without an error; narrows for mypy
-        return self._found
-
-
-def begins_plain(table: RawTable) -> bool:
-    """Whether the first MiB of a CSV file is ASCII without quotes."""
-    with table.path.open("rb") as file:
-        block = file.read(CHUNK_BYTES)
-    return block.isascii() and b'"' not in block
-
-
-def ragged_rows(table: RawTable) -> tuple[np.ndarray[Any, Any], int, bool]:
-    """The 0-based numbers of rows with more or fewer cells than the header, the number of all rows, and `plain`.
-
-    Polars fills or cuts such rows without a word, so they are looked for in the bytes.
-    """
-    return _ragged_by_bytes(table) or _ragged_by_csv(table)
-
-
-def _ragged_by_bytes(table: RawTable) -> tuple[np.ndarray[Any, Any], int, bool] | None:
-    """Count separators between line ends; None when the file has quotes, where a separator may be text."""
-    import numpy as np
-
-    wanted, separator = len(table.header) - 1, ord(table.separator)
-    found: list[Any] = []
-    lines, plain = 0, True
-    with table.path.open("rb") as file:
-        while block := file.read(CHUNK_BYTES):
-            block += file.readline()
-            if b'"' in block:
-                return None
-            plain = plain and block.isascii()
-            data = np.frombuffer(block, dtype=np.uint8)
-            starts = np.concatenate(([0], np.flatnonzero(data == 10) + 1))
-            starts = starts[starts < data.size]
-            cells = np.add.reduceat((data == separator).view(np.uint8), starts, dtype=np.int64)
-            found.append(np.flatnonzero(cells != wanted) + lines)
-            lines += starts.size
-    rows = np.concatenate(found) - 1  # the header is line 0
-    return rows[rows >= 0], lines - 1, plain
-
-
-def _ragged_by_csv(table: RawTable) -> tuple[np.ndarray[Any, Any], int, bool]:
-    import numpy as np
-
-    found: list[int] = []
-    number = -1
-    with table.path.open(encoding="utf-8", errors="replace", newline="") as file:
-        for number, cells in enumerate(csv.reader(file, delimiter=table.separator), start=-1):
-            if number >= 0 and len(cells) != len(table.header):
-                found.append(number)
-    return np.array(found, dtype=np.int64), number + 1, False
-
-
 def first_of(tests: Iterable[pl.Expr]) -> pl.Expr:
     """The number of the first of the tests that holds for a row, in their order; null where none does."""
     import polars as pl
@@ -246,13 +169,6 @@ def first_of(tests: Iterable[pl.Expr]) -> pl.Expr:
     for number, test in reversed(list(enumerate(tests))):
         found = pl.when(test).then(pl.lit(number, dtype=pl.Int16)).otherwise(found)
     return found
-
-
-def require_lines(port: str, path: Path, lines: int | None, rows: int) -> None:
-    """Raises `BadInput` unless a CSV file, whose `lines` were counted in its bytes, was read as so many rows."""
-    if lines is not None and lines != rows:
-        wrong = f"has {lines} lines of data but {rows} rows: a quote or a line end stands in the wrong place"
-        raise BadInput.of(port, path, wrong, "repair the quotes")
 
 
 def batches(files: list[Path], columns: list[str], rows: int = 250_000) -> Iterator[pl.DataFrame]:

@@ -12,8 +12,8 @@ from runtime.component import Input, Output, Param, component
 from runtime.errors import BadInput, Problem, nearest
 from runtime.execute import main
 from runtime.metrics import Metrics
+from runtime.rapids import csv_files, sources, tables
 from runtime.rapids import engine as engines
-from runtime.rapids import sources, tables
 from runtime.rapids.prepare import FILE_STRIDE
 from runtime.rapids.schemas import ROW_ID, SEPARATORS
 
@@ -120,10 +120,10 @@ def _write_part(  # noqa: PLR0913, PLR0917 - what a part is made of
     from runtime.rapids import contract as contracts
 
     with tables.reading("data", table.path):
-        ragged, lines, plain = tables.ragged_rows(table) if table.is_csv else (None, None, False)
-        tests = _tests(contract, ragged, twice)
+        seen = csv_files.ragged_rows(table) if table.is_csv else csv_files.Look(0, plain=False, ragged=None)
+        tests = _tests(contract, seen.ragged, twice)
         reason = tables.first_of(tests.values())
-        query = _query(number, table, contract, plain=plain).with_columns(reason.alias(_REASON))
+        query = _query(number, table, contract, plain=seen.plain).with_columns(reason.alias(_REASON))
         kept = pl.col(_REASON).is_null()
         names, part = list(tests), f"part-{number:05d}.parquet"
         why = pl.col(_REASON).replace_strict(list(range(len(names))), names, return_dtype=pl.String, default=None)
@@ -137,7 +137,7 @@ def _write_part(  # noqa: PLR0913, PLR0917 - what a part is made of
         rejected = [(pl.col(_REASON) == i).sum().alias(f"rows_rejected_{name}") for i, name in enumerate(names)]
         summary = query.select(pl.len().alias("rows_read"), kept.sum().alias("rows_accepted"), *rejected)
         row = engine.write(outputs, summary).row(0, named=True)
-    tables.require_lines("data", table.path, lines, row["rows_read"])
+    csv_files.require_lines("data", table.path, seen.lines if table.is_csv else None, row["rows_read"])
     return {key: n for key, n in row.items() if n or key in ("rows_read", "rows_accepted")}
 
 

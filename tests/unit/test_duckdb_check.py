@@ -11,7 +11,7 @@ import pytest
 
 from runtime.errors import ToolFailed
 from runtime.metrics import Memory, Metrics
-from runtime.rapids import duckdb_check, tables
+from runtime.rapids import csv_files, duckdb_check, tables
 from runtime.rapids.features import NO_LIMITS, Limits
 from runtime.rapids.prepare import prepare
 from runtime.rapids.schemas import Columns, Recognised, recognise
@@ -71,7 +71,25 @@ def test_both_steps_pass_on_real_trips_of_both_kinds_of_file(tmp_path, monkeypat
     assert found["duckdb_rows_compared"] == found["rows_kept"] == sum(table(at[n]).height for n in ("train", "test"))
 
 
-ODD = ["ten", " 7.5", "7.5 ", "1_0", "1e1", "inf", "nan", "", "-3", "+4", "1.5.2", "0x10", '"8.5"']
+ODD = [
+    "ten",
+    " 7.5",
+    "7.5 ",
+    "\t8",
+    "  ",
+    "1.0",
+    "2147483648",
+    "1_0",
+    "1e1",
+    "inf",
+    "nan",
+    "",
+    "-3",
+    "+4",
+    "1.5.2",
+    "0x10",
+    '"8.5"',
+]
 LATE = ["2016-13-01 00:00:00", " 2016-01-05 15:44:31", "2016-01-05 15:44:31 ", "16-01-05 15:44:31", ""]
 
 
@@ -92,6 +110,42 @@ def test_both_engines_take_the_same_cells_for_unreadable(quotes, tmp_path):
     out = tmp_path / "prepared"
     assert run(prepare, trips=path, prepared=out, engine="duckdb-check", max_unreadable="1") == 0
     assert len(lines) - 1 - 40 < table(out).height < len(lines) - 1
+
+
+def test_a_cell_is_worth_the_same_whether_it_is_parsed_by_the_reader_or_taken_as_text(tmp_path):
+    good = (CSV / "yellow_2016.csv").read_text().splitlines()[:40]
+    late = good[5].replace(good[5].split(",")[1], "never")  # a bad time takes the whole file to be text
+    odd = [(c, cell) for c in ("fareAmount", "passengerCount", "totalAmount") for cell in ODD if '"' not in cell]
+    for number, (column, cell) in enumerate(odd):
+        cells = good[30].split(",")
+        cells[good[0].split(",").index(column)] = cell
+        for name, last in (("parsed", []), ("text", [late])):
+            path = tmp_path / name / f"{number:03d}.csv"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n".join([*good[:30], ",".join(cells), *good[31:], *last]) + "\n")
+    rows = {}
+    for name in ("parsed", "text"):
+        out = tmp_path / f"{name}-prepared"
+        assert run(prepare, trips=tmp_path / name, prepared=out, engine="cpu", max_unreadable="1") == 0
+        rows[name] = table(out)
+    assert 38 * len(odd) < rows["parsed"].height < 39 * len(odd)
+    assert rows["parsed"].equals(rows["text"])
+
+
+def test_ragged_rows_are_dropped_wherever_they_stand(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_files, "FIRST_BYTES", 2500)  # so that line 39 comes as a surprise
+    good = (CSV / "yellow_2016.csv").read_text().splitlines()[:41]
+    uneven = "{cut}\n{},9"  # as many cells too few as too many
+    rows = ["", "1,2", "1.5,late", "{},9", "{cut}", uneven, f"late{{}}\n{uneven}"]
+    for place in (10, 39):
+        for number, row in enumerate(rows):
+            bad = row.replace("{cut}", good[place].rpartition(",")[0]).replace("{}", good[place])
+            path = tmp_path / "trips" / f"{place}-{number}.csv"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n".join([*good[:place], bad, *good[place:]]) + "\n")
+    out = tmp_path / "prepared"
+    assert run(prepare, trips=tmp_path / "trips", prepared=out, engine="duckdb-check", max_unreadable="1") == 0
+    assert table(out).height == 40 * 2 * len(rows)
 
 
 def test_quotes_and_ragged_rows_in_one_file_are_too_much_for_the_check(tmp_path, capsys):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from runtime.component import Component
 from runtime.errors import BadInput
 from runtime.metrics import Memory, Metrics
-from runtime.rapids import boosting, engine, features, figures, learners, model_folder, tables, translation
+from runtime.rapids import boosting, csv_files, engine, features, figures, learners, model_folder, tables, translation
 from runtime.rapids.schemas import CANONICAL, FIELDS, REQUIRED, SCHEMAS, Columns, Recognised, recognise
 from runtime.rapids.transform import in_share
 
@@ -91,11 +91,14 @@ def test_ragged_rows_are_those_with_another_number_of_cells(tmp_path_factory, ro
         lines.pop()  # nothing after the last line end is no line
     table = tables.RawTable(path, dict.fromkeys("abc", pl.String()), ",")
     wanted = [n for n, line in enumerate(lines[1:]) if line.count(",") != 2]
-    by_bytes, by_csv = tables._ragged_by_bytes(table), tables._ragged_by_csv(table)
+    by_bytes, by_csv = csv_files._ragged_by_bytes(table), csv_files._ragged_by_csv(table)
     assert by_bytes is not None
-    assert by_bytes[0].tolist() == wanted == by_csv[0].tolist()
-    assert by_bytes[1] == len(lines) - 1 == by_csv[1]
-    assert by_bytes[2]
+    assert by_bytes.ragged.tolist() == wanted == by_csv.ragged.tolist()
+    assert by_bytes.lines == len(lines) - 1 == by_csv.lines
+    assert by_bytes.plain
+    counted = csv_files.counted(table)
+    assert (counted.lines, counted.plain) == (len(lines) - 1, True)
+    assert (counted.ragged is not None) == (sum(line.count(",") for line in lines) == 2 * len(lines))
     read = [table.scan("row", plain=plain).collect() for plain in (False, True)]
     assert read[0].height == len(lines) - 1
     assert read[0].equals(read[1])
@@ -104,11 +107,14 @@ def test_ragged_rows_are_those_with_another_number_of_cells(tmp_path_factory, ro
 def test_ragged_rows_are_found_across_the_chunks_of_a_large_file(tmp_path):
     lines = ["a,b,c", *("1,2,3" for _ in range(500_000))]
     lines[400_001] = "1,2"
-    assert 6 * len(lines) > 2 * tables.CHUNK_BYTES
+    assert 6 * len(lines) > 2 * csv_files.CHUNK_BYTES
     path = tmp_path / "a.csv"
     path.write_text("\n".join(lines) + "\n")
-    rows, count, plain = tables.ragged_rows(tables.RawTable(path, dict.fromkeys("abc", pl.String()), ","))
-    assert (rows.tolist(), count, plain) == ([400_000], 500_000, True)
+    table = tables.RawTable(path, dict.fromkeys("abc", pl.String()), ",")
+    found = csv_files.ragged_rows(table)
+    assert found.ragged is not None
+    assert (found.ragged.tolist(), found.lines, found.plain) == ([400_000], 500_000, True)
+    assert csv_files.counted(table) == csv_files.Look(500_000, plain=True, ragged=None)
 
 
 def test_hidden_files_and_other_kinds_are_no_tables(tmp_path):
