@@ -33,7 +33,7 @@ class Ports:
     """
 
     data: Annotated[Path, Input("Parquet dataset, or CSV files", remote=True)]
-    reference: Annotated[Path | None, Input("The same columns of an earlier time, to compare with")] = None
+    reference: Annotated[Path | None, Input("The same columns of an earlier time, to compare with", remote=True)] = None
     max_psi: Annotated[
         float, Param("Population stability index above which a column counts as drifted", minimum=0.0)
     ] = 0.2

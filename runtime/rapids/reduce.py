@@ -34,7 +34,7 @@ class Ports:
     The fit takes `max_rows` of them, evenly spread; then every row gets its group or components, a batch at a time.
     """
 
-    features: Annotated[Path, Input("Feature table: a part that rapids_transform or rapids_recipe wrote")]
+    features: Annotated[Path, Input("Feature table: a part that rapids_transform or rapids_recipe wrote", remote=True)]
     method: Annotated[KMeans | PCA | UMAP, Group("What is fitted", options=reducers.NAMES)] = field(
         default_factory=KMeans
     )

@@ -35,8 +35,10 @@ class Ports:
     Refuses rows that are predicted twice, or not at all, or whose truth is unknown.
     """
 
-    predictions: Annotated[Path, Input("Predictions with trip_id or row_id, such as rapids_predict wrote")]
-    truth: Annotated[Path, Input("Table with that id and the truth, such as the held-out part of rapids_transform")]
+    predictions: Annotated[Path, Input("Predictions with trip_id or row_id, such as rapids_predict wrote", remote=True)]
+    truth: Annotated[
+        Path, Input("Table with that id and the truth, such as the held-out part of rapids_transform", remote=True)
+    ]
     target: Annotated[str, Param("Column of `truth` that holds the true value")] = TARGET
     engine: Annotated[str, Param("Where the queries run", choices=engines.CHOICES)] = "auto"
     fallback: Annotated[str, Param("What becomes of a query that the GPU cannot run", choices=engines.FALLBACKS)] = (
@@ -140,7 +142,8 @@ def _require_match(ports: Ports, rows: int, wrong: dict[str, int]) -> None:
 
 def _unit(ports: Ports) -> str:
     """The target's unit: as the features.json beside the truth says, or that of a fare."""
-    if (ports.truth / FEATURES_FILE).is_file():
+    # A file alone has none beside it that could be asked for: on the web, everything is a file.
+    if ports.truth.suffix.lower() != ".parquet" and (ports.truth / FEATURES_FILE).is_file():
         said = read_features("truth", ports.truth, "rapids_transform")["target"]
         if said["name"] == ports.target:
             return str(said.get("unit", ""))

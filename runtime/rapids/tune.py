@@ -34,8 +34,8 @@ class Ports:
     Trials are compared on rows of the training part; the held-out part only scores the model that is kept.
     """
 
-    train: Annotated[Path, Input("The training part that rapids_transform wrote")]
-    test: Annotated[Path, Input("The held-out part that rapids_transform wrote")]
+    train: Annotated[Path, Input("The training part that rapids_transform wrote", remote=True)]
+    test: Annotated[Path, Input("The held-out part that rapids_transform wrote", remote=True)]
     model: Annotated[
         XGBoost, Group("What is trained; its own settings are the first trial", options={"xgboost": XGBoost})
     ] = field(default_factory=XGBoost)

@@ -15,7 +15,8 @@ from runtime.triton.backends import model_file
 from runtime.triton.check_signature import compare
 from runtime.triton.findings import at, problem
 from runtime.triton.model_config import FILE, Signature, Tensor
-from runtime.triton.repository import MODEL_FILES, TEMPLATE, outside_files
+from runtime.triton.onnx_graph import load_graph
+from runtime.triton.repository import MODEL_FILES, TEMPLATE, outside_of
 
 AGAIN = "the file may be cut short; write it again"
 LFS = b"version https://git-lfs"  # Source: git-lfs, docs/spec.md
@@ -114,8 +115,8 @@ def _lost_or_new(path: Path) -> Iterator[Problem]:
     import onnx
 
     try:
-        proto = onnx.load(str(path), load_external_data=False)
-        lost = sorted(name for name in outside_files(path) if not (path.parent / name).is_file())
+        proto = load_graph(path)
+        lost = sorted(name for name in outside_of(proto) if not (path.parent / name).is_file())
     except Exception:  # protobuf's own kinds; open_file tells what is wrong
         return
     if lost:

@@ -7,16 +7,15 @@ from typing import Any
 
 from runtime.errors import BadInput
 from runtime.triton.model_config import TYPES, Signature, Tensor
+from runtime.triton.onnx_graph import SMALL_BYTES, load_graph
 from runtime.triton.source import PORT, Model
 from runtime.triton.table_model import unreadable
 
 
 def open_file(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
     """An ONNX file as it is; names, types and dims come from its graph."""
-    import onnx
-
     try:
-        proto = onnx.load(str(path), load_external_data=False)
+        proto = load_graph(path)
         _require_weights(proto, path)
         session = onnx_session(path)  # which also checks the model, and is what will run it
     except Exception as error:  # protobuf, onnx and onnxruntime each have their own
@@ -37,12 +36,14 @@ def _require_weights(proto: Any, path: Path) -> None:
 
 
 def onnx_session(model: Path | bytes) -> Any:
-    """An onnxruntime session on one CPU thread."""
+    """An onnxruntime session on one CPU thread, made to answer a few times: large weights are not packed for speed."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if isinstance(model, Path) and model.stat().st_size >= SMALL_BYTES:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 

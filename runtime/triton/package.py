@@ -94,11 +94,12 @@ def package(ports: Ports, metrics: Metrics) -> None:
     """
     from runtime.triton import engine_card, provenance
     from runtime.triton.check import check_repository
-    from runtime.triton.repository import check_conversion, make_golden, write_golden, write_model
-    from runtime.triton.source import open_model, sample_rows
+    from runtime.triton.repository import check_conversion, copied, make_golden, write_golden, write_model
+    from runtime.triton.source import find_file, open_model, sample_rows
 
     _check_name(ports.model_name)
     given = _given_config(ports)
+    digest = provenance.Digest(find_file(ports.model, ports.file)[0])
     model = _for_gpu(ports, open_model(ports.model, file=ports.file, trust_pickle=ports.trust_pickle))
     backend, why = choose_backend(ports, model)
     plan = make_plan(ports, model, backend, given[1] if given else None)
@@ -110,7 +111,8 @@ def package(ports: Ports, metrics: Metrics) -> None:
         print(f"config.pbtxt: {line}")
     made = {"model": plan.name, "kind": model.kind, "backend": backend}
     card = engine_card.card_of(model)
-    provenance.write(folder / str(plan.version), model.path, **made, corrections=list(corrections), **card)
+    known = provenance.Known(digest.of(model.path), copied(model, backend))
+    provenance.write(folder / str(plan.version), model.path, known, **made, corrections=list(corrections), **card)
     # The file was just opened, and config.pbtxt is made from it; only these two may not have been read so far.
     check_repository(ports.repository, plan.name, models=model.kind in ("engine", "torchscript"))
     error = check_conversion(model, folder, plan, golden)

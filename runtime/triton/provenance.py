@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
+import mmap
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +28,42 @@ CONTAINER = ("NVIDIA_TRITON_SERVER_VERSION", "NVIDIA_PRODUCT_NAME", "NVIDIA_BUIL
 IMAGE = "NGCRUN_IMAGE"  # set by ngcrun for its containers: the image's name and digest
 
 
-def write(version: Path, source: Path, **about: Any) -> None:
+@dataclass(frozen=True)
+class Known:
+    """The SHA-256 of a source, and the name of the file in the version folder that has the same bytes, if one has."""
+
+    digest: str
+    copy: str | None
+
+
+class Digest:
+    """The SHA-256 of a large file, computed while the work goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._found = path, ""
+        self._thread = threading.Thread(target=self._compute, daemon=True)  # an error elsewhere does not wait for it
+        self._thread.start()
+
+    def _compute(self) -> None:
+        with (
+            contextlib.suppress(OSError, ValueError),  # an empty file cannot be mapped
+            self._path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            self._found = hashlib.sha256(data).hexdigest()  # in one call, which holds no lock of Python's
+
+    def of(self, path: Path) -> str:
+        """The digest of `path`, mostly the one that was asked for."""
+        self._thread.join()
+        return self._found if self._found and path == self._path else sha256(path)
+
+
+def write(version: Path, source: Path, known: Known | None = None, **about: Any) -> None:
     """Write `provenance.json` for what lies in a version folder; nothing in it changes with the time."""
+    known = known or Known(sha256(source), None)
     document = {
-        "source": {"file": source.name, "sha256": sha256(source), "bytes": source.stat().st_size},
-        "files": hashes(version),
+        "source": {"file": source.name, "sha256": known.digest, "bytes": source.stat().st_size},
+        "files": hashes(version, {known.copy: known.digest} if known.copy else {}),
         **about,
         "packaged_by": {"ngcrun": __version__, **_packages()},
         "container": {name: os.environ[name] for name in (IMAGE, *CONTAINER) if os.environ.get(name)},
@@ -48,10 +83,11 @@ def read(version: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file below a folder, by its relative path; without the provenance itself."""
+def hashes(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """SHA-256 of each file below a folder, by its relative path; without the provenance itself. `known`: of some."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / FILE and "__pycache__" not in p.parts)
-    return {p.relative_to(folder).as_posix(): sha256(p) for p in files}
+    names = {p.relative_to(folder).as_posix(): p for p in files}
+    return {name: (known or {}).get(name) or sha256(path) for name, path in names.items()}
 
 
 def changed(version: Path) -> list[str]:

@@ -15,6 +15,7 @@ from runtime.errors import ToolFailed
 from runtime.triton import config_fix, model_config, scheduling
 from runtime.triton.comparing import compare
 from runtime.triton.model_config import TYPES, Plan, Signature, Tensor
+from runtime.triton.onnx_graph import load_graph
 from runtime.triton.source import Model
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _write_files(version: Path, model: Model, backend: str) -> None:
         place(model.path, version / MODEL_FILES[backend])
         if backend == "tensorrt":  # which a server with another GPU, or none, can answer from
             (source,) = model.path.parent.glob("*.onnx")  # kind_engine found exactly one
-            _place_onnx(source, version, outside_files(source))
+            _place_onnx(source, version, outside_of(load_graph(source)))
         return
     if backend == "fil":
         assert model.treelite is not None  # noqa: S101 - package chose fil because it is there; narrows for mypy
@@ -114,6 +115,13 @@ def _place_onnx(source: Path, version: Path, weights: Iterable[str]) -> None:
         place(source.parent / name, target)
 
 
+def copied(model: Model, backend: str) -> str | None:
+    """The file of a version that has the very bytes of the model's file; None where it is converted."""
+    if backend in ("tensorrt", "pytorch"):
+        return MODEL_FILES[backend]
+    return MODEL_FILES["onnxruntime"] if model.kind == "onnx" else None
+
+
 def place(source: Path, target: Path) -> None:
     """Write a file of its own with the same bytes, on blocks that the two share where the file system can (xfs, btrfs).
 
@@ -130,15 +138,8 @@ def place(source: Path, target: Path) -> None:
             shutil.copyfileobj(old, new, 2**20)
 
 
-def outside_files(path: Path) -> set[str]:
-    """The files beside an ONNX file that hold its weights, relative to it."""
-    import onnx
-
-    return outside_of(onnx.load(str(path), load_external_data=False))
-
-
 def outside_of(proto: Any) -> set[str]:
-    """As `outside_files`, of a model that was read without them."""
+    """The files beside an ONNX file that hold its weights, relative to it."""
     entries = [entry for tensor in proto.graph.initializer for entry in tensor.external_data]
     return {entry.value for entry in entries if entry.key == "location"}
 

@@ -209,7 +209,7 @@ def test_the_token_is_sent_and_told_to_nobody(table, tmp_path, capsys, monkeypat
         """Answers as an AzureML endpoint does to a wrong key."""
 
         def do_GET(self):
-            seen.append(self.headers["Authorization"])
+            seen.append((self.headers["Authorization"], self.headers["Accept-Encoding"]))
             self.send_response(401)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -227,7 +227,7 @@ def test_the_token_is_sent_and_told_to_nobody(table, tmp_path, capsys, monkeypat
     finally:
         gateway.shutdown()
         gateway.server_close()
-    assert seen == ["Bearer s3cret"]
+    assert seen == [("Bearer s3cret", "identity")]
     out = capsys.readouterr()
     assert "refuses the request (401); put a valid key into TRITON_TOKEN" in out.err
     assert "s3cret" not in out.err + out.out + (tmp_path / "metrics.jsonl").read_text()

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from runtime.rapids import sources, tables
+from runtime.rapids.predict import predict
 from runtime.rapids.prepare import prepare
 from runtime.rapids.score import score
 from runtime.rapids.transform import transform
@@ -69,14 +70,21 @@ def test_a_server_that_goes_on_so_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_predictions_and_truth_on_the_web_are_scored(tmp_path: Path) -> None:
+    pl.DataFrame({"trip_id": [1, 2], "prediction": [1.0, 3.0]}).write_parquet(tmp_path / "p.parquet")
+    pl.DataFrame({"trip_id": [2, 1], "fare_usd": [2.0, 1.0]}).write_parquet(tmp_path / "t.parquet")
+    with serving() as server:
+        for name in ("p", "t"):
+            server.add(f"/{name}.parquet", (tmp_path / f"{name}.parquet").read_bytes())
+        words = {"predictions": f"{server.url}/p.parquet", "truth": f"{server.url}/t.parquet"}
+        assert run(score, **words, report=tmp_path / "report") == 0
+    found = json.loads((tmp_path / "report" / "score.json").read_text())
+    assert (found["rows"], found["mae"]) == (2, 0.5)
+
+
 def test_an_address_where_none_is_taken_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words, line in (
-        (
-            {"predictions": "s3://b/p", "truth": TRIPS, "report": tmp_path / "r"},
-            "predictions='s3://b/p': is an address",
-        ),
-    ):
-        assert_refused(capsys, [tmp_path / "r"], line, run(score, **words))
+    words = {"model": "s3://b/m", "features": TRIPS, "predictions": tmp_path / "p"}
+    assert_refused(capsys, [tmp_path / "p"], "model='s3://b/m': is an address", run(predict, **words))
     for address, line in (
         ("ftp://host/trips.csv", "is in no storage that is read here; known: abfs, abfss, az, s3,"),
         ("gs://bucket/trips.csv", "needs the package gcsfs, which is not installed; pip install"),

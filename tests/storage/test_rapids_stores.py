@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import subprocess
@@ -14,15 +15,19 @@ import pytest
 
 from runtime.rapids.predict import predict
 from runtime.rapids.prepare import prepare
+from runtime.rapids.profile import profile
+from runtime.rapids.reduce import reduce
+from runtime.rapids.score import score
 from runtime.rapids.train import train
 from runtime.rapids.transform import transform
+from runtime.rapids.tune import tune
 from runtime.remote_path import Remote
 from tests.e2e.rapids_support import CSV, TAXI, logged, run, table
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_five_steps_from_a_store_into_it(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_from_a_store_into_it(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NGCRUN_METRICS_FILE", str(tmp_path / "metrics.jsonl"))
     for name in ("yellow_2016.parquet", "green_2016.parquet"):
         Remote(f"{store}/raw/{name}").upload(TAXI / name)
@@ -44,6 +49,15 @@ def test_five_steps_from_a_store_into_it(store: str, tmp_path: Path, monkeypatch
     assert run(predict, model=tmp_path / "model", features=there["test"], predictions=f"{store}/predictions") == 0
     assert run(predict, model=tmp_path / "model", features=local["test"], predictions=tmp_path / "predictions") == 0
     assert pl.read_parquet(f"{store}/predictions/part-00000.parquet").equals(table(tmp_path / "predictions"))
+    assert run(score, predictions=f"{store}/predictions", truth=there["test"], report=tmp_path / "score") == 0
+    assert json.loads((tmp_path / "score" / "score.json").read_text())["rows"] == table(local["test"]).height
+    assert run(reduce, features=there["test"], reduced=f"{store}/reduced", model=tmp_path / "kmeans") == 0
+    assert pl.read_parquet(f"{store}/reduced/part-00000.parquet").height == table(local["test"]).height
+    searched = {"trained": f"{store}/best", "study": tmp_path / "study", "storage": tmp_path / "storage"}
+    assert run(tune, "model.rounds=5", **there, **searched, trials=2, workers=2) == 0
+    assert Remote(f"{store}/best/MLmodel").is_file()
+    assert run(profile, data=there["test"], reference=there["train"], profile=f"{store}/profile") == 0
+    assert Remote(f"{store}/profile/profile.html").is_file()
 
 
 def test_a_delta_table_in_a_store(store: str, tmp_path: Path) -> None:
