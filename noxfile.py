@@ -169,6 +169,14 @@ def storage(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def umap(session: nox.Session) -> None:
+    """rapids_reduce with method=umap on a CPU, by umap-learn (with numba, 250 MB), which no extra of ours names."""
+    _environment(session, CACHE / "umap", ["-e", ".[rapids-cpu]", "umap-learn>=0.5.9", "pytest>=9,<10", "hypothesis"])
+    tests = ["tests/unit/test_rapids_reduce.py", *session.posargs]
+    session.run(_bin(CACHE / "umap"), "-m", "pytest", *tests, external=True)
+
+
+@nox.session(default=False)
 def azure(session: nox.Session) -> None:
     """The AzureML tests that can, on a real subscription: needs AZURE_SUBSCRIPTION_ID and the rest, and credentials."""
     names = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_ML_WORKSPACE")

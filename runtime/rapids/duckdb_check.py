@@ -52,7 +52,9 @@ def prepared_sql(first_id: int, table: tables.RawTable, schema: Recognised, date
             cell = f"nullif(trim({cell}, ' \t'), '')"
         parsed.append(f"{_parsed(cell, kind, dtype, datetime_format)} AS {value}")
         if str(dtype) == "String":
-            unreadable.append(f"({cell} IS NOT NULL AND {value} IS NULL)")
+            unread = f"{cell} IS NOT NULL AND {value} IS NULL"
+            number = "true" if kind == "time" else f"coalesce(isfinite({_number(_text_of(cell, kind))}), true)"
+            unreadable.append(f"({unread} AND {number})")
         elif kind == "whole":
             unreadable.append(f"({cell} IS NOT NULL AND isfinite({cell}::DOUBLE) AND {value} IS NULL)")
     raw = _raw_csv(table) if table.is_csv else _raw_parquet(table)
@@ -100,18 +102,26 @@ def _parsed(cell: str, kind: str, dtype: Any, datetime_format: str) -> str:
     """A cell as its canonical type; null where it is missing or unreadable."""
     zone, text = getattr(dtype, "time_zone", None), str(dtype) == "String"
     if text:
-        # DuckDB forgives any blank around a value and underscores in a number; Polars only a blank before a time.
-        refused = "\\s$" if kind == "time" else "^\\s|\\s$|_"
-        cell = f"CASE WHEN NOT regexp_matches({cell}, '{refused}') THEN {cell} END"
+        cell = _text_of(cell, kind)
     if kind == "time":
         if text:
             return f"try_strptime({cell}, {_text(datetime_format)})"
         return f"timezone({_text(zone)}, {cell})::TIMESTAMP" if zone else f"{cell}::TIMESTAMP"
-    number = f"TRY_CAST({cell} AS DOUBLE)"
+    number = _number(cell)
     number = f"CASE WHEN isnan({number}) THEN NULL ELSE {number} END"
     return (
         number if kind == "number" else f"TRY_CAST(CASE WHEN {number} = floor({number}) THEN {number} END AS INTEGER)"
     )
+
+
+def _text_of(cell: str, kind: str) -> str:
+    """DuckDB forgives any blank around a value and underscores in a number; Polars only a blank before a time."""
+    refused = "\\s$" if kind == "time" else "^\\s|\\s$|_"
+    return f"CASE WHEN NOT regexp_matches({cell}, '{refused}') THEN {cell} END"
+
+
+def _number(cell: str) -> str:
+    return f"TRY_CAST({cell} AS DOUBLE)"
 
 
 def transformed_sql(

@@ -174,9 +174,12 @@ class Engine:
                 raise BadInput.of("engine", wanted, "reads only what is on this machine", "download the data first")
         if fallback == "refuse":
             metrics.tags({"fallback_foreseen": "yes" if translation.can_tell() else "no: cudf-polars is not installed"})
-        # Unlimited, Polars reads ahead of a slow sink: at 24 and 72 million rows transform held 0.7 and 1.4 GiB, with
-        # this 0.7 GiB at both (polars 1.44.2, two cores, row groups of 500,000). Read once, at a process's first query.
-        os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", str(max(2, os.cpu_count() or 2)))
+        # Polars reads ahead of a slow sink: preparing 20 million rows of Parquet it held 0.6 to 0.8 GiB with two row
+        # groups ahead, and more the more rows there were; with one 0.3 GiB, in the same time (polars 1.44.2, two cores,
+        # row groups of 250,000). What is elsewhere takes longer to come. Read once, at a process's first query.
+        cores = os.cpu_count() or 2
+        ahead = cores if as_remote(data) is not None else cores // 2
+        os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", str(max(1, ahead)))
         return cls(choose(wanted, "cudf_polars", metrics, data), metrics, wanted == CHECKED, fallback)
 
     def check(self, written: Path, sql: Callable[[], str]) -> None:

@@ -148,13 +148,12 @@ def _csv_rows(
     """
     import polars as pl
 
-    numbers = {name: kind for name, kind in CANONICAL.items() if kind != "time" and name in schema.sources}
-    begins = csv_files.beginning(table, [schema.sources[name] for name in numbers])
+    held = {schema.sources[name]: kind for name, kind in CANONICAL.items() if name in schema.sources}
+    texts = {schema.sources[name] for name, kind in CANONICAL.items() if kind == "time" and name in schema.sources}
+    numbers = {source: kind for source, kind in held.items() if source not in texts}
+    begins = csv_files.beginning(table, [source for source, kind in numbers.items() if kind == "whole"])
     typed = typed and begins.plain
-    kinds = {
-        (source := schema.sources[name]): pl.Int32 if kind == "whole" and source in begins.integers else pl.Float64
-        for name, kind in numbers.items()
-    }
+    kinds = {source: pl.Int32 if source in begins.integers else pl.Float64 for source in numbers}
     look = csv_files.counted if typed and begins.full else csv_files.ragged_rows
     looking, row = csv_files.Looking(look, table), {}
     with contextlib.suppress(pl.exceptions.PolarsError):  # what is promised may be wrong
@@ -208,11 +207,8 @@ def canonical(  # noqa: PLR0913, PLR0917 - what a raw table is made of
         parsed.append(value.alias(f"__{name}"))
         unread = pl.col(f"__{name}").is_null() & cell.is_not_null()
         if types[source] == pl.String:
-            filled = [] if kind == "time" else [cell.str.strip_chars(BLANKS) != ""]
-            bad[f"rows_dropped_bad_{name}"] = pl.all_horizontal(unread, *filled)
-        elif table.is_csv and types[source] != pl.Int32:  # as the same cells are taken as text: nan is no number
-            bad[f"rows_dropped_bad_{name}"] = unread
-        elif kind == "whole" and not table.is_csv:
+            bad[f"rows_dropped_bad_{name}"] = unread & ~_missing(cell) if kind != "time" else unread
+        elif kind == "whole" and types[source] != pl.Int32:
             bad[f"rows_dropped_bad_{name}"] = unread & cell.is_finite()
     if ragged is not None and len(ragged):
         bad = {"rows_dropped_ragged": pl.col(_ROW).is_in(pl.Series(ragged, dtype=pl.UInt32).implode()), **bad}
@@ -239,6 +235,14 @@ def _parse(cell: pl.Expr, kind: str, dtype: Any, datetime_format: str) -> pl.Exp
     if kind == "number":
         return number.fill_nan(None)
     return pl.when(number == number.floor()).then(number).otherwise(None).cast(pl.Int32, strict=False)
+
+
+def _missing(cell: pl.Expr) -> pl.Expr:
+    """Whether a number's text stands for none: blank, NaN or infinite."""
+    import polars as pl
+
+    text = cell.str.strip_chars(BLANKS)
+    return (text == "") | ~text.cast(pl.Float64, strict=False).is_finite().fill_null(value=True)
 
 
 def _dtype(kind: str) -> Any:

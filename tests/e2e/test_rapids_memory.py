@@ -34,7 +34,7 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
 def peak_mib(verb: str, **ports: Path) -> float:
     """The most anonymous memory (what no file backs) that a step held, sampled every 5 ms."""
     words = [f"{name}={value}" for name, value in ports.items()]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "2", "POLARS_ROW_GROUP_PREFETCH_SIZE": "2"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "2", "POLARS_ROW_GROUP_PREFETCH_SIZE": "1"}
     step = subprocess.Popen(
         [sys.executable, "-m", f"runtime.rapids.{verb}", *words], env=env, stdout=subprocess.DEVNULL
     )

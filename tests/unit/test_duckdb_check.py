@@ -90,6 +90,7 @@ ODD = [
     "0x10",
     '"8.5"',
 ]
+NO_COUNT = {" 7.5", "7.5 ", "2147483648"}
 LATE = ["2016-13-01 00:00:00", " 2016-01-05 15:44:31", "2016-01-05 15:44:31 ", "16-01-05 15:44:31", ""]
 
 
@@ -128,7 +129,9 @@ def test_a_cell_is_worth_the_same_whether_it_is_parsed_by_the_reader_or_taken_as
         out = tmp_path / f"{name}-prepared"
         assert run(prepare, trips=tmp_path / name, prepared=out, engine="cpu", max_unreadable="1") == 0
         rows[name] = table(out)
-    assert 38 * len(odd) < rows["parsed"].height < 39 * len(odd)
+    never = {"ten", "1_0", "1.5.2", "0x10"}  # a number of whatever kind
+    bad = [cell for column, cell in odd if cell in never | (NO_COUNT if column == "passengerCount" else set())]
+    assert rows["parsed"].height == 39 * len(odd) - len(bad)
     assert rows["parsed"].equals(rows["text"])
 
 

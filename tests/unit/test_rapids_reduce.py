@@ -93,6 +93,25 @@ def test_umap_needs_a_library_and_says_which(blobs, tmp_path, capsys):
     assert "method='umap': needs a GPU with cuML, or umap-learn; pip install umap-learn" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed: nox -s umap")
+def test_a_map_keeps_groups_together_and_is_the_same_again(blobs, tmp_path):
+    folder, _, group = blobs
+    tables = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        assert reduced(tmp_path / name, folder, "method=umap", "max_rows=300", "engine=cpu") == 0
+        tables.append(pl.read_parquet(tmp_path / name / "reduced" / "part-00000.parquet"))
+    assert tables[0].equals(tables[1])
+    assert tables[0].columns == ["row_id", "umap_1", "umap_2"]
+    places = tables[0].select("umap_1", "umap_2").to_numpy()
+    centres = np.stack([places[group == number].mean(axis=0) for number in range(3)])
+    nearest = np.linalg.norm(places[:, None] - centres, axis=2).argmin(axis=1)
+    assert (nearest == group).all()
+    kept = tmp_path / "one" / "model"
+    assert sorted(path.name for path in kept.iterdir()) == ["reduce.json", "reduced.png"]
+    assert "a pickle would run code" in json.loads((kept / "reduce.json").read_text())["model"]
+
+
 def test_neighbours_predict_from_some_of_the_rows_and_know_what_matters():
     random = np.random.default_rng(0)
     x = random.normal(size=(2000, 3)).astype(np.float32)
