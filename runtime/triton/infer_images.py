@@ -24,7 +24,7 @@ from runtime.triton.flight import AHEAD, Courier, each, is_of_the_item, reason
 from runtime.triton.picture_files import Item
 from runtime.triton.picture_plan import Plan, plan_of
 from runtime.triton.postprocess import TASKS, Prediction
-from runtime.triton.prepare import CHANNELS, LAYOUTS, PIXELS, RESIZES, prepared, read
+from runtime.triton.prepare import CHANNELS, INTERPOLATIONS, LAYOUTS, PIXELS, RESIZES, prepared, read
 from runtime.triton.progress import progress
 from runtime.triton.shared_memory import CHOICES, Size
 
@@ -65,6 +65,9 @@ class Ports:
     top_k: Annotated[int, Param("Classes to tell of an image that is classified", minimum=1)] = 5
     overlap: Annotated[float, Param("Overlap at which yolo_raw drops a box", minimum=0, maximum=1)] = 0.45
     resize: Annotated[str | None, Param("How an image fills the input", choices=RESIZES)] = None
+    interpolation: Annotated[
+        str | None, Param("How its pixels are resized; absent: bilinear", choices=INTERPOLATIONS)
+    ] = None
     pixels: Annotated[str | None, Param("What becomes of a pixel of 0..255", choices=tuple(PIXELS))] = None
     channels: Annotated[str | None, Param("Their order; absent: as pixels says", choices=CHANNELS)] = None
     layout: Annotated[str | None, Param("Of the input; absent: as its dims tell", choices=LAYOUTS)] = None

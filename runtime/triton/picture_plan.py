@@ -14,7 +14,7 @@ from runtime.triton import model_config
 from runtime.triton.detectnet import read_clustering
 from runtime.triton.model_config import TYPES, Signature
 from runtime.triton.postprocess import TASKS, Settings, Task
-from runtime.triton.prepare import CHANNELS, LAYOUTS, PIXELS, RESIZES, Preparation, preparation
+from runtime.triton.prepare import CHANNELS, INTERPOLATIONS, LAYOUTS, PIXELS, RESIZES, Preparation, preparation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,8 @@ TELLING = {
     "ssd": (" nms ", " nms_1 "),
 }
 # What a model's parameters on the server may say, and what of: config.pbtxt, `parameters`.
-CHOSEN = {"task": tuple(TASKS), "pixels": tuple(PIXELS), "resize": RESIZES, "channels": CHANNELS, "layout": LAYOUTS}
+CHOSEN = {"task": tuple(TASKS), "pixels": tuple(PIXELS), "resize": RESIZES, "interpolation": INTERPOLATIONS,
+          "channels": CHANNELS, "layout": LAYOUTS}  # fmt: skip
 FREE = ("mean", "scale", "labels")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "BMP")  # those of runtime/data/pictures.SUFFIXES; Pillow knows 40 more, each a risk
 RESIZES = ("stretch", "letterbox", "corner")
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")  # as Pillow does them: over all pixels where an image shrinks
 CHANNELS = ("rgb", "bgr", "gray")
 LAYOUTS = ("nchw", "nhwc")
 
@@ -50,6 +51,7 @@ class Preparation:
     resize: str
     layout: str
     pixels: Pixels
+    interpolation: str = "bilinear"
 
     @property
     def free(self) -> bool:
@@ -60,7 +62,7 @@ class Preparation:
 def preparation(tensor: Tensor, wished: Mapping[str, str | None], *, batched: bool) -> Preparation:
     """The preparation for an input as its server describes it.
 
-    `wished`: `pixels`, `resize`, and, where they are set, `channels`, `layout`, `mean` and `scale`.
+    `wished`: `pixels`, `resize`, and, where they are set, `interpolation`, `channels`, `layout`, `mean` and `scale`.
 
     Raises:
         BadInput: when the input is no image, or what is wished for does not fit it.
@@ -80,7 +82,9 @@ def preparation(tensor: Tensor, wished: Mapping[str, str | None], *, batched: bo
     mean = _numbers("mean", wished.get("mean"), preset.mean, count)
     scale = _numbers("scale", wished.get("scale"), preset.scale, count)
     sides = [None if side == -1 else side for side in (width, height)]
-    return Preparation(tensor, sides[0], sides[1], str(wished["resize"]), layout, Pixels(mean, scale, channels))
+    pixels_of = Pixels(mean, scale, channels)
+    interpolation = wished.get("interpolation") or INTERPOLATIONS[0]
+    return Preparation(tensor, sides[0], sides[1], str(wished["resize"]), layout, pixels_of, interpolation)
 
 
 def _layout(dims: tuple[int, ...]) -> str | None:
@@ -146,12 +150,13 @@ def _resized(picture: Any, how: Preparation) -> tuple[Any, Fit]:
     from PIL import Image
 
     width, height = how.width or picture.width, how.height or picture.height
+    resampling = Image.Resampling[how.interpolation.upper()]
     if how.resize == "stretch":
         fit = Fit(picture.size, (width, height), (width / picture.width, height / picture.height))
-        return picture.resize((width, height), Image.Resampling.BILINEAR), fit
+        return picture.resize((width, height), resampling), fit
     share = min(width / picture.width, height / picture.height)
     size = max(1, round(picture.width * share)), max(1, round(picture.height * share))
     left, top = (0, 0) if how.resize == "corner" else ((width - size[0]) // 2, (height - size[1]) // 2)
     canvas = Image.new("RGB", (width, height))
-    canvas.paste(picture.resize(size, Image.Resampling.BILINEAR), (left, top))
+    canvas.paste(picture.resize(size, resampling), (left, top))
     return canvas, Fit(picture.size, (width, height), (size[0] / picture.width, size[1] / picture.height), (left, top))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TASK_OF = {"classes": "classification", "mask": "segmentation"}  # where neither a step nor the model says one
 KEYS = ("make", "for", "input", "output")  # of every step that is made
 MODULES = tuple(f"runtime.triton.step_{name}" for name in ("pictures", "answers", "features", "recipe"))
-LOOKS = ("task", "resize", "pixels", "channels", "layout", "mean", "scale")
+LOOKS = ("task", "resize", "interpolation", "pixels", "channels", "layout", "mean", "scale")
 
 
 @dataclass(kw_only=True)

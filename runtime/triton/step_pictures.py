@@ -56,7 +56,7 @@ def preparation_of(settings: Mapping[str, Any]) -> Preparation:
     return Preparation(
         Tensor(tensor["name"], tensor["dtype"], tuple(tensor["dims"])),
         settings["width"], settings["height"], settings["resize"], settings["layout"],
-        Pixels(tuple(pixels["mean"]), tuple(pixels["scale"]), pixels["channels"]),
+        Pixels(tuple(pixels["mean"]), tuple(pixels["scale"]), pixels["channels"]), settings["interpolation"],
     )  # fmt: skip
 
 

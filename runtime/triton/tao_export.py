@@ -31,13 +31,17 @@ TASKS = {
     "segformer": "segmentation",
     "unet": "segmentation",
 }
+# How images are prepared, where it is not as the task has it and no experiment.yaml says it. Both are proved against
+# TAO's own predictions (tests/tao/test_networks.py).
+# Sources: tao_deploy 2a988a0b, cv/rtdetr/scripts/inference.py; TAO 7.3, cv/segformer/dataloader/augmentation.py.
+LOOKS = {"rtdetr": {"pixels": "unit"}, "segformer": {"interpolation": "bicubic"}}
 # Names of the mean and the standard deviation in a network's experiment.yaml, of pixels from 0 to 1.
 # Source: nvidia-tao-core 7.3, the schemas of classification_pyt, segformer, dino and deformable_detr.
 NORMALISATION = (("mean", "std"), ("input_mean", "input_std"))
 
 
 def parameters(folder: Path) -> dict[str, str]:
-    """`task`, and `mean` and `scale` of pixels from 0 to 255, for a folder that tao_export wrote; empty for others."""
+    """`task`, what `LOOKS` has, and `mean` and `scale` of pixels 0 to 255, of what tao_export wrote; else empty."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -45,7 +49,7 @@ def parameters(folder: Path) -> dict[str, str]:
     network = card.get("network") if isinstance(card, dict) else None
     if network not in TASKS:
         return {}
-    found = {"task": TASKS[network]}
+    found = {"task": TASKS[network]} | LOOKS.get(network, {})
     for path in sorted(folder.rglob("experiment.yaml")):
         found |= _pixels(path)
     return found

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from runtime.errors import BadInput
 from runtime.triton.boxes import Box, Fit, dense, iou, suppressed
@@ -124,6 +125,26 @@ def test_a_mask_comes_back_at_the_size_of_the_image():
     assert run("segmentation", {"y": logits}, fit).mask.tolist() == want
     assert run("segmentation", {"y": logits.transpose(1, 2, 0)}, fit, channels_last=True).mask.tolist() == want
     assert run("segmentation", {"y": logits.argmax(0)[..., None]}, fit).mask.tolist() == want
+
+
+@given(
+    st.integers(1, 4),
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.integers(0, 99),
+)
+def test_coarse_numbers_are_drawn_out_before_the_best_is_taken(classes, coarse, taller, wider, seed):
+    rows, columns = coarse
+    scores = np.random.default_rng(seed).normal(size=(classes, rows, columns)).astype(np.float32)
+    size = (columns + wider, rows + taller)
+    drawn = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in scores]
+    ordered = np.sort(drawn, axis=0)
+    clear = ordered[-1] - ordered[-2] > 1e-4 if classes > 1 else np.full(size[::-1], fill_value=True)
+    mask = run("segmentation", {"y": scores}, Fit(size, size)).mask
+    if 1 in (classes, columns):
+        return  # taken for class numbers, or for channels that come last
+    assert (mask == np.argmax(drawn, axis=0))[clear].all()
 
 
 def test_a_mask_of_a_letterboxed_image_leaves_the_border_out():

@@ -48,6 +48,15 @@ def test_task_and_normalisation_are_those_of_the_training(exported):
 
 
 @pytest.mark.parametrize(
+    ("network", "key", "value"), [("rtdetr", "pixels", "unit"), ("segformer", "interpolation", "bicubic")]
+)
+def test_what_tao_does_and_writes_nowhere_is_known(exported, network, key, value):
+    card = json.loads((exported / "model.json").read_text()) | {"network": network}
+    (exported / "model.json").write_text(json.dumps(card))
+    assert parameters(exported)[key] == value
+
+
+@pytest.mark.parametrize(
     ("change", "left"),
     [
         (lambda f: (f / "model.json").unlink(), set()),
