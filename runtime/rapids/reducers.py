@@ -136,7 +136,7 @@ def _on_cpu(reducer: Reducer, seed: int) -> Any:
 
     return umap.UMAP(
         n_components=reducer.components, n_neighbors=reducer.neighbours, min_dist=reducer.min_distance,
-        random_state=seed,
+        random_state=seed, n_jobs=1,  # with a seed it takes no more, and warns
     )  # fmt: skip
 
 

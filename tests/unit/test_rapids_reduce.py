@@ -94,6 +94,7 @@ def test_umap_needs_a_library_and_says_which(blobs, tmp_path, capsys):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed: nox -s umap")
+@pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")  # umap-learn's own; Python shows none
 def test_a_map_keeps_groups_together_and_is_the_same_again(blobs, tmp_path):
     folder, _, group = blobs
     tables = []
