@@ -42,7 +42,7 @@ def alone(trips: Path) -> dict[str, Path]:
     at = {name: folder / name for name in ("prepared", "train", "test", "trained")}
     assert run(prepare, trips=trips, engine="cpu", prepared=at["prepared"]) == 0
     assert run(transform, prepared=at["prepared"], engine="cpu", train=at["train"], test=at["test"]) == 0
-    words = ("model.rounds=100", "model.early_stopping_rounds=0")
+    words = ("model.rounds=300", "model.early_stopping_rounds=0")
     assert run(train, *words, train=at["train"], test=at["test"], engine="cpu", trained=at["trained"]) == 0
     return at
 
@@ -70,6 +70,17 @@ def kill_one_when(step: subprocess.Popen[str], due: Callable[[], bool]) -> None:
     busy.send_signal(signal.SIGKILL)
 
 
+def learns(step: subprocess.Popen[str], loaded: dict[int, float]) -> bool:
+    """Whether a worker has used CPU for a while since it loaded XGBoost; `loaded`: how much it had used then."""
+    for process in workers(step):
+        with contextlib.suppress(psutil.Error, OSError):  # it has ended meanwhile
+            used = process.cpu_times().user
+            has = "libxgboost" in Path(f"/proc/{process.pid}/maps").read_text()
+            if has and used > loaded.setdefault(process.pid, used) + 0.8:
+                return True
+    return False
+
+
 def ended(step: subprocess.Popen[str]) -> None:
     out, err = step.communicate(timeout=120)
     assert step.returncode == 0, err
@@ -89,10 +100,11 @@ def test_a_lost_worker_changes_no_row(trips: Path, alone: dict[str, Path], tmp_p
 
 
 def test_a_training_that_loses_a_worker_begins_anew_and_is_as_good(alone: dict[str, Path], tmp_path: Path) -> None:
-    words = ["model.rounds=100", "model.early_stopping_rounds=0"]
+    words = ["model.rounds=300", "model.early_stopping_rounds=0"]
     at = [f"{name}={alone[name]}" for name in ("train", "test")]
     step = start("rapids_train", tmp_path, *words, *at, f"trained={tmp_path / 'trained'}")
-    kill_one_when(step, lambda: any(p.cpu_times().user > 4.0 for p in workers(step)))
+    loaded: dict[int, float] = {}
+    kill_one_when(step, lambda: learns(step, loaded))
     ended(step)
     ours = logged(tmp_path / "metrics.jsonl")
     whole = json.loads((alone["trained"] / "features.json").read_text())
