@@ -131,7 +131,9 @@ def _write_part(
 
     with tables.reading("trips", table.path):
         if table.is_csv:
-            row, lines = _csv_rows(table, schema, written, typed=engine.name == "cpu")
+            # fallback=refuse rehearses on a CPU what a GPU would run.
+            typed = engine.name == "cpu" and engine.fallback != "refuse"
+            row, lines = _csv_rows(table, schema, written, typed=typed)
         else:
             row = written({})
     csv_files.require_lines("trips", table.path, lines, row["rows_read"])
@@ -208,7 +210,7 @@ def canonical(  # noqa: PLR0913, PLR0917 - what a raw table is made of
         unread = pl.col(f"__{name}").is_null() & cell.is_not_null()
         if types[source] == pl.String:
             bad[f"rows_dropped_bad_{name}"] = unread & ~_missing(cell) if kind != "time" else unread
-        elif kind == "whole" and types[source] != pl.Int32:
+        elif kind == "whole" and kinds.get(source) != pl.Int32:
             bad[f"rows_dropped_bad_{name}"] = unread & cell.is_finite()
     if ragged is not None and len(ragged):
         bad = {"rows_dropped_ragged": pl.col(_ROW).is_in(pl.Series(ragged, dtype=pl.UInt32).implode()), **bad}

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import mmap
 import os
 import re
 import subprocess
@@ -45,12 +44,8 @@ class Digest:
         self._thread.start()
 
     def _compute(self) -> None:
-        with (
-            contextlib.suppress(OSError, ValueError),  # an empty file cannot be mapped
-            self._path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            self._found = hashlib.sha256(data).hexdigest()  # in one call, which holds no lock of Python's
+        with contextlib.suppress(OSError):  # which `of` meets again
+            self._found = sha256(self._path)
 
     def of(self, path: Path) -> str:
         """The digest of `path`, mostly the one that was asked for."""

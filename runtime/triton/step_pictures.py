@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.triton.boxes import Fit
 from runtime.triton.model_config import Tensor
-from runtime.triton.prepare import Pixels, Preparation, prepared, read
+from runtime.triton.prepare import INTERPOLATIONS, Pixels, Preparation, prepared, read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,8 @@ def preparation_of(settings: Mapping[str, Any]) -> Preparation:
     return Preparation(
         Tensor(tensor["name"], tensor["dtype"], tuple(tensor["dims"])),
         settings["width"], settings["height"], settings["resize"], settings["layout"],
-        Pixels(tuple(pixels["mean"]), tuple(pixels["scale"]), pixels["channels"]), settings["interpolation"],
+        Pixels(tuple(pixels["mean"]), tuple(pixels["scale"]), pixels["channels"]),
+        settings.get("interpolation", INTERPOLATIONS[0]),  # a package that was made before there was a choice
     )  # fmt: skip
 
 
