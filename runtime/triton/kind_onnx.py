@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
 from runtime.triton.model_config import TYPES, Signature, Tensor
 from runtime.triton.onnx_graph import SMALL_BYTES, load_graph
-from runtime.triton.source import PORT, Model
+from runtime.triton.source import PORT, Arrays, Model
 from runtime.triton.table_model import unreadable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def open_file(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
     """An ONNX file as it is; names, types and dims come from its graph."""
+    model = open_graph(path, features)
+    try:
+        session = onnx_session(path)  # which also checks the model, and is what will run it
+    except Exception as error:  # onnxruntime has many
+        raise unreadable(path, error) from error
+    return replace(model, predict=_runner(session))
+
+
+def open_graph(path: Path, features: tuple[str, ...]) -> Model:
+    """As `open_file`, with nothing read but the graph: the model is loaded when it is first asked something."""
     try:
         proto = load_graph(path)
         _require_weights(proto, path)
-        session = onnx_session(path)  # which also checks the model, and is what will run it
-    except Exception as error:  # protobuf, onnx and onnxruntime each have their own
+    except Exception as error:  # protobuf and onnx each have their own
         raise unreadable(path, error) from error
-    return Model("onnx", path, onnx_signature(proto, path), lambda: proto, _runner(session), features=features)
+
+    def predict(arrays: Arrays) -> dict[str, NDArray[Any]]:
+        found: dict[str, NDArray[Any]] = _runner(onnx_session(path))(arrays)
+        return found
+
+    return Model("onnx", path, onnx_signature(proto, path), lambda: proto, predict, features=features)
 
 
 def _require_weights(proto: Any, path: Path) -> None:

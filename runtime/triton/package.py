@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Ports that say what a given config.pbtxt says.
 IN_CONFIG = ("max_batch_size", "device", "instances", "scheduler", "serving")
+PROOFS = ("run", "none")
 BATCH = 1024  # the default of `max_batch_size` for a model whose first dimension is free
 
 
@@ -79,6 +80,9 @@ class Ports:
     serving: Annotated[
         scheduling.Serving, Group("Versions, cache, rate limit, GPUs", options={"serving": scheduling.Serving})
     ] = field(default_factory=scheduling.Serving)
+    proof: Annotated[
+        str, Param("run: load it and record its answers; none: only read the graph of an ONNX file", choices=PROOFS)
+    ] = "run"
     trust_pickle: Annotated[bool, Param("Open a pickle or unknown types, which can run any code they hold")] = False
     repository: Annotated[Path, Output("Model repository: what tritonserver and AzureML take", type="triton_model")]
     golden: Annotated[Path, Output("Rows and the model's own answers to them, for triton_verify")]
@@ -94,18 +98,19 @@ def package(ports: Ports, metrics: Metrics) -> None:
     """
     from runtime.triton import engine_card, provenance
     from runtime.triton.check import check_repository
-    from runtime.triton.repository import check_conversion, copied, make_golden, write_golden, write_model
+    from runtime.triton.repository import Golden, check_conversion, copied, make_golden, write_golden, write_model
     from runtime.triton.source import find_file, open_model, sample_rows
 
     _check_name(ports.model_name)
     given = _given_config(ports)
     digest = provenance.Digest(find_file(ports.model, ports.file)[0])
-    model = _for_gpu(ports, open_model(ports.model, file=ports.file, trust_pickle=ports.trust_pickle))
+    proved = ports.proof == "run"
+    model = _for_gpu(ports, open_model(ports.model, ports.file, ports.trust_pickle, loaded=proved))
     backend, why = choose_backend(ports, model)
     plan = make_plan(ports, model, backend, given[1] if given else None)
     if model.engine is not None:
         print(f"a TensorRT engine for {model.engine.text()}; the golden rows are the answers of the ONNX model")
-    golden = make_golden(model, sample_rows(ports.model, model))
+    golden = make_golden(model, sample_rows(ports.model, model)) if proved else Golden({}, {}, "none")
     folder, corrections = write_model(ports.repository, model, plan, golden, given)
     for line in corrections:
         print(f"config.pbtxt: {line}")
@@ -119,7 +124,9 @@ def package(ports: Ports, metrics: Metrics) -> None:
     about = {"model": plan.name, "version": plan.version, "kind": model.kind, "features": list(model.features)}
     write_golden(golden, ports.golden, about)
     print(f"backend: {backend} ({why})")
-    if golden.source != "sample":
+    if golden.source == "none":
+        print("proof=none: nothing was asked of this model; no golden rows and no warm-up")
+    elif golden.source != "sample":
         print(f"no sample.parquet: {golden.rows} made-up golden rows and no warm-up")
     metrics.tags({"backend": backend, "backend_reason": why, "model_kind": model.kind, "golden_source": golden.source})
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

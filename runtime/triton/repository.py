@@ -35,7 +35,7 @@ MODEL_FILES = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "m
 
 @dataclass(frozen=True)
 class Golden:
-    """Input rows and what the model answers to them in process. `source`: `sample` (real rows) or `synthetic`."""
+    """Input rows and what the model answers to them in process. `source`: `sample` (real rows), `synthetic`, `none`."""
 
     inputs: dict[str, NDArray[Any]]
     outputs: dict[str, NDArray[Any]]

@@ -79,13 +79,22 @@ KINDS = {
 PICKLES = (".pkl", ".joblib")
 
 
-def open_model(folder: Path, *, file: str | None = None, trust_pickle: bool = False) -> Model:
-    """The model in `folder`; raises `BadInput` when there is none, more than one, or one that cannot be read."""
+def open_model(folder: Path, file: str | None = None, trust_pickle: bool = False, *, loaded: bool = True) -> Model:
+    """The model in `folder`; raises `BadInput` when there is none, more than one, or one that cannot be read.
+
+    `loaded`: with False only the graph of an ONNX file is read; the model is loaded when it is first asked something.
+    """
     path, kind = find_file(folder, file)
     if path.suffix in PICKLES and not trust_pickle:
         wrong = "is a pickle, which runs whatever code it holds when it is opened"
         raise BadInput.of(PORT, path, wrong, "save the model as .skops, or say trust_pickle=true if you made it")
+    if not loaded and kind != "onnx":
+        wrong = f"is for ONNX files, and {path.name} is of the kind {kind}"
+        raise BadInput.of("proof", "none", wrong, "leave it out")
     module = importlib.import_module(KINDS[kind].module)  # here: each imports its own heavy libraries
+    if not loaded:
+        graph: Model = module.open_graph(path, feature_names(path.parent))
+        return graph
     opener: Callable[[Path, tuple[str, ...], bool], Model] = module.open_file
     return opener(path, feature_names(path.parent), trust_pickle)
 

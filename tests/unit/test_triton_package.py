@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from runtime.execute import main
-from runtime.triton import model_config
+from runtime.triton import kind_onnx, model_config
 from runtime.triton.model_config import Signature, Tensor
 from runtime.triton.package import package
 from runtime.triton.repository import made_up_golden, read_golden
@@ -96,6 +96,28 @@ def test_a_foreign_onnx_model_is_served_as_it_is_with_dims_from_its_graph(tmp_pa
     assert config.max_batch_size == 32
     assert (tmp_path / "repo" / "model" / "7" / "model.onnx").read_bytes() == path.read_bytes()
     assert "no sample.parquet: 256 made-up golden rows and no warm-up" in capsys.readouterr().out
+
+
+def test_an_onnx_model_is_packaged_without_loading_it_where_that_is_asked_for(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    models.onnx_model(folder)
+    monkeypatch.setattr(kind_onnx, "onnx_session", None)
+    assert run(tmp_path, folder, "proof=none") == 0
+    assert "proof=none: nothing was asked of this model; no golden rows and no warm-up" in capsys.readouterr().out
+    assert files(tmp_path / "repo" / "model") == ["1/model.onnx", "1/provenance.json", "config.pbtxt"]
+    golden = read_golden(tmp_path / "golden")
+    assert (golden.rows, golden.source) == (0, "none")
+    made = json.loads((tmp_path / "repo" / "model" / "1" / "provenance.json").read_text())
+    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    assert made["source"]["sha256"] == made["files"]["model.onnx"] == digest
+
+
+def test_what_is_converted_has_to_be_loaded(tmp_path, capsys):
+    assert run(tmp_path, models.model_folder(tmp_path / "m", "xgboost"), "proof=none") == 2
+    assert (
+        "proof='none': is for ONNX files, and model.ubj is of the kind xgboost; leave it out" in capsys.readouterr().err
+    )
 
 
 def test_an_onnx_model_with_weights_outside_itself_keeps_them(tmp_path):
