@@ -30,7 +30,7 @@ DEPTH_RANGE, ROUND_RANGE = (2, 12), (10, 200)
 COMMON = "trials=10 pruner=hyperband model.learning_rate=0.3 space=depth_and_rate space.learning_rate.low=0.1"
 OURS = {
     "rapids_tune, depth to 12, 200 rounds, a fifth of the rows": (
-        "model.rounds=200 space.max_depth.high=12 search_share=0.2"
+        "model.rounds=200 space.max_depth.high=12 search_share=0.2 validation_share=0.02"
     ),
     "rapids_tune, depth to 10, 100 rounds, a twentieth": "model.rounds=100 space.max_depth.high=10 search_share=0.05",
 }
