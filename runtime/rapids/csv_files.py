@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,31 +51,7 @@ class Beginning:
     integers: frozenset[str]
 
 
-class Looking:
-    """A look at a file on a thread of its own, while its table is read: mostly nothing is found, and nothing lost."""
-
-    def __init__(self, look: Callable[[tables.RawTable], Look], table: tables.RawTable) -> None:
-        self._found: Look | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._look, args=(look, table), daemon=True)  # Ctrl-C does not wait
-        self._thread.start()
-
-    def _look(self, look: Callable[[tables.RawTable], Look], table: tables.RawTable) -> None:
-        try:
-            self._found = look(table)
-        except BaseException as error:  # raised where the result is asked for
-            self._error = error
-
-    def result(self) -> Look:
-        """What the look gives, or raises."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self._found is not None  # noqa: S101 - the thread has ended without an error; narrows for mypy
-        return self._found
-
-
-def beginning(table: tables.RawTable, columns: Iterable[str]) -> Beginning:
+def beginning(table: tables.RawTable, columns: Collection[str]) -> Beginning:
     """What the first MiB of a CSV file looks like; `columns`: those that could hold integers."""
     import polars as pl
 

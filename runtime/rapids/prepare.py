@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from runtime.background import Background
 from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput
 from runtime.execute import main
@@ -150,16 +151,17 @@ def _csv_rows(
     """
     import polars as pl
 
-    held = {schema.sources[name]: kind for name, kind in CANONICAL.items() if name in schema.sources}
-    texts = {schema.sources[name] for name, kind in CANONICAL.items() if kind == "time" and name in schema.sources}
-    numbers = {source: kind for source, kind in held.items() if source not in texts}
-    begins = csv_files.beginning(table, [source for source, kind in numbers.items() if kind == "whole"])
+    kept: dict[str, set[str]] = {kind: set() for kind in CANONICAL.values()}
+    for name, source in schema.sources.items():
+        kept[CANONICAL[name]].add(source)
+    numbers = (kept["number"] | kept["whole"]) - kept["time"]
+    begins = csv_files.beginning(table, numbers & kept["whole"])
     typed = typed and begins.plain
-    kinds = {source: pl.Int32 if source in begins.integers else pl.Float64 for source in numbers}
+    kinds = {source: pl.Int32 if source in begins.integers else pl.Float64 for source in numbers} if typed else {}
     look = csv_files.counted if typed and begins.full else csv_files.ragged_rows
-    looking, row = csv_files.Looking(look, table), {}
+    looking, row = Background(lambda: look(table)), {}
     with contextlib.suppress(pl.exceptions.PolarsError):  # what is promised may be wrong
-        row = written(kinds if typed else {}, plain=begins.plain)
+        row = written(kinds, plain=begins.plain)
     seen, short = looking.result(), row.pop("short", 0)
     if seen.ragged is None or (look is csv_files.counted and (short or not row)):
         seen = csv_files.ragged_rows(table)

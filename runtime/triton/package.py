@@ -9,6 +9,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from runtime.background import Background
 from runtime.component import Group, Input, Output, Param, component
 from runtime.errors import BadInput, Problem
 from runtime.execute import main
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 # Ports that say what a given config.pbtxt says.
 IN_CONFIG = ("max_batch_size", "device", "instances", "scheduler", "serving")
-PROOFS = ("run", "none")
 BATCH = 1024  # the default of `max_batch_size` for a model whose first dimension is free
 
 
@@ -81,7 +81,7 @@ class Ports:
         scheduling.Serving, Group("Versions, cache, rate limit, GPUs", options={"serving": scheduling.Serving})
     ] = field(default_factory=scheduling.Serving)
     proof: Annotated[
-        str, Param("run: load it and record its answers; none: only read the graph of an ONNX file", choices=PROOFS)
+        str, Param("run: load it, record its answers; none: read an ONNX graph alone", choices=("run", "none"))
     ] = "run"
     trust_pickle: Annotated[bool, Param("Open a pickle or unknown types, which can run any code they hold")] = False
     repository: Annotated[Path, Output("Model repository: what tritonserver and AzureML take", type="triton_model")]
@@ -103,21 +103,21 @@ def package(ports: Ports, metrics: Metrics) -> None:
 
     _check_name(ports.model_name)
     given = _given_config(ports)
-    digest = provenance.Digest(find_file(ports.model, ports.file)[0])
-    proved = ports.proof == "run"
-    model = _for_gpu(ports, open_model(ports.model, ports.file, ports.trust_pickle, loaded=proved))
+    path, _ = find_file(ports.model, ports.file)
+    digest = Background(lambda: provenance.sha256(path))
+    model = _for_gpu(ports, open_model(ports.model, ports.file, ports.trust_pickle, loaded=ports.proof == "run"))
     backend, why = choose_backend(ports, model)
     plan = make_plan(ports, model, backend, given[1] if given else None)
     if model.engine is not None:
         print(f"a TensorRT engine for {model.engine.text()}; the golden rows are the answers of the ONNX model")
-    golden = make_golden(model, sample_rows(ports.model, model)) if proved else Golden({}, {}, "none")
+    golden = make_golden(model, sample_rows(ports.model, model)) if ports.proof == "run" else Golden({}, {}, "none")
     folder, corrections = write_model(ports.repository, model, plan, golden, given)
     for line in corrections:
         print(f"config.pbtxt: {line}")
-    made = {"model": plan.name, "kind": model.kind, "backend": backend}
-    card = engine_card.card_of(model)
-    known = provenance.Known(digest.of(model.path), copied(model, backend))
-    provenance.write(folder / str(plan.version), model.path, known, **made, corrections=list(corrections), **card)
+    made = {"model": plan.name, "kind": model.kind, "backend": backend, **engine_card.card_of(model)}
+    sha256 = digest.result() if model.path == path else provenance.sha256(model.path)
+    known = provenance.Known(sha256, copied(model, backend))
+    provenance.write(folder / str(plan.version), model.path, known, corrections=list(corrections), **made)
     # The file was just opened, and config.pbtxt is made from it; only these two may not have been read so far.
     check_repository(ports.repository, plan.name, models=model.kind in ("engine", "torchscript"))
     error = check_conversion(model, folder, plan, golden)

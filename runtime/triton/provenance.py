@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import re
 import subprocess
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,24 +31,6 @@ class Known:
 
     digest: str
     copy: str | None
-
-
-class Digest:
-    """The SHA-256 of a large file, computed while the work goes on."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._found = path, ""
-        self._thread = threading.Thread(target=self._compute, daemon=True)  # an error elsewhere does not wait for it
-        self._thread.start()
-
-    def _compute(self) -> None:
-        with contextlib.suppress(OSError):  # which `of` meets again
-            self._found = sha256(self._path)
-
-    def of(self, path: Path) -> str:
-        """The digest of `path`, mostly the one that was asked for."""
-        self._thread.join()
-        return self._found if self._found and path == self._path else sha256(path)
 
 
 def write(version: Path, source: Path, known: Known | None = None, **about: Any) -> None:

@@ -128,8 +128,8 @@ def test_a_mask_comes_back_at_the_size_of_the_image():
 
 
 @given(
-    st.integers(1, 4),
-    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.integers(2, 4),
+    st.tuples(st.integers(1, 9), st.integers(2, 9)),  # one column is taken for channels that come last
     st.integers(0, 9),
     st.integers(0, 9),
     st.integers(0, 99),
@@ -140,10 +140,8 @@ def test_coarse_numbers_are_drawn_out_before_the_best_is_taken(classes, coarse, 
     size = (columns + wider, rows + taller)
     drawn = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in scores]
     ordered = np.sort(drawn, axis=0)
-    clear = ordered[-1] - ordered[-2] > 1e-4 if classes > 1 else np.full(size[::-1], fill_value=True)
+    clear = ordered[-1] - ordered[-2] > 1e-4
     mask = run("segmentation", {"y": scores}, Fit(size, size)).mask
-    if 1 in (classes, columns):
-        return  # taken for class numbers, or for channels that come last
     assert (mask == np.argmax(drawn, axis=0))[clear].all()
 
 
