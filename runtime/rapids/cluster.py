@@ -165,7 +165,7 @@ def _formed(size: int) -> Iterator[Any]:
 
 def _serve() -> None:
     """Be a worker until the scheduler goes; raises `ToolFailed` where there is none."""
-    import asyncio  # here: it takes every step that could be distributed 40 ms
+    import asyncio  # here: most steps that could be distributed are not, and would import it in vain
 
     import distributed
 

@@ -147,7 +147,7 @@ def _csv_rows(
 ) -> tuple[dict[str, int], int]:
     """What `written` gives for a CSV file, and its lines: first as its beginning promises, again where it breaks that.
 
-    `typed`: let the reader parse numbers, for which a third less work is done; the GPU's does not tell of bad cells.
+    `typed`: let the reader parse numbers, which is less work; the GPU's does not tell of bad cells.
     """
     import polars as pl
 
