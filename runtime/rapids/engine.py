@@ -174,9 +174,9 @@ class Engine:
                 raise BadInput.of("engine", wanted, "reads only what is on this machine", "download the data first")
         if fallback == "refuse":
             metrics.tags({"fallback_foreseen": "yes" if translation.can_tell() else "no: cudf-polars is not installed"})
-        # Polars reads ahead of a slow sink: on 50 million trips in Parquet bench/etl.py held 1,083 MiB with two row groups
-        # ahead, and 438 with one (polars 1.44.2, two cores, row groups of 250,000). What is elsewhere takes longer to
-        # come. Read once, at a process's first query.
+        # Polars reads ahead of a slow sink: on 50 million trips in Parquet bench/etl.py saw 1,083 MiB with two row
+        # groups ahead, and 438 with one (polars 1.44.2, two cores, row groups of 250,000). What is elsewhere takes
+        # longer to come. Read once, at a process's first query.
         cores = os.cpu_count() or 2
         ahead = cores if as_remote(data) is not None else cores // 2
         os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", str(max(1, ahead)))
