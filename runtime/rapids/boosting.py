@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime import lean_import
 from runtime.rapids.learners import BOOSTER_PARAMS, Fitted, Task, XGBoost, shares
 
 if TYPE_CHECKING:
     from runtime.rapids.learners import Array, Batches
 
+HELD_BYTES = 256 << 20
 PLACES = ("auto", "memory", "disk")
 CGROUP = [
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -41,18 +43,25 @@ class Boosted:
 
 
 def matrices(task: Task, max_bin: int) -> Matrices:
-    """Read the batches once each way XGBoost asks for them and keep them as bins, a byte a value up to 256 bins.
+    """Read the batches and keep them as bins, a byte a value up to 256 bins.
 
+    XGBoost 3.4.1 goes over the rows to learn from four times, and over those to stop by three times; few rows are
+    decoded once and held as floats until their bins are there, many are read anew each time.
     With `task.cache` the bins lie in files there, which XGBoost removes with the matrix; the trees are the same.
     """
-    import xgboost
+    xgboost = lean_import.xgboost()
 
     how = {"max_bin": max_bin, "nthread": task.threads or None}
     kind = xgboost.ExtMemQuantileDMatrix if task.cache else xgboost.QuantileDMatrix
-    train = kind(_data_iter(task.train, task, "train"), **how)
-    if task.validation is None:
-        return Matrices(train, None)
-    return Matrices(train, kind(_data_iter(task.validation, task, "validation"), ref=train, **how))
+
+    def made(batches: Batches, part: str, **more: Any) -> Any:
+        held = _Held(batches, 0 if task.cache else min(HELD_BYTES, free_bytes() // 4))
+        matrix = kind(_data_iter(held, task, part), **how, **more)
+        held.release()
+        return matrix
+
+    train = made(task.train, "train")
+    return Matrices(train, None if task.validation is None else made(task.validation, "validation", ref=train))
 
 
 def place(wanted: str, rows: int, features: int, free: int) -> str:
@@ -153,8 +162,37 @@ def fitted(made: Boosted, told: list[Mapping[str, float]], task: Task) -> Fitted
     return Fitted(made.booster, shares({name: float(gain.get(name, 0.0)) for name in task.features}))
 
 
+class _Held:
+    """Batches that are read once where all of them are at most `limit` bytes, and otherwise each time."""
+
+    def __init__(self, batches: Batches, limit: int) -> None:
+        self._batches, self._limit = batches, limit
+        self._fits, self._kept = True, False
+        self._seen: list[tuple[Array, Array]] = []
+
+    def __call__(self) -> Iterator[tuple[Array, Array]]:
+        return iter(self._seen) if self._kept else self._read()
+
+    def _read(self) -> Iterator[tuple[Array, Array]]:
+        seen, size = [], 0
+        for x, y in self._batches():
+            size += x.nbytes + y.nbytes
+            self._fits = self._fits and size <= self._limit
+            if self._fits:
+                seen.append((x, y))
+            else:
+                seen.clear()
+            yield x, y
+        self._seen, self._kept = seen, self._fits
+
+    def release(self) -> None:
+        """Let go of them now: the iterator is in a cycle, which Python may not look for before the training ends."""
+        self._kept = False
+        self._seen.clear()
+
+
 def _data_iter(batches: Batches, task: Task, part: str) -> Any:
-    """XGBoost's iterator over batches, which holds one at a time beside the quantised matrix."""
+    """XGBoost's iterator over batches."""
     import xgboost
 
     class Iterating(xgboost.DataIter):  # type: ignore[misc] # xgboost publishes no types

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime import lean_import
 from runtime.errors import BadInput, ToolFailed
 from runtime.metrics import Metrics
 from runtime.rapids import cluster as clusters
@@ -71,7 +72,7 @@ def devices() -> list[str]:
 
 def _xgboost_has_cuda() -> bool:
     """XGBoost itself only warns when it lacks a GPU, and trains on the CPU."""
-    import xgboost
+    xgboost = lean_import.xgboost()
 
     return bool(xgboost.build_info().get("USE_CUDA"))
 

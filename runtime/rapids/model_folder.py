@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime import lean_import
 from runtime.errors import BadInput
 from runtime.rapids.features import read_features, write_features
 from runtime.rapids.learners import NAMES
@@ -64,7 +65,8 @@ def _save_mlflow(folder: Path, model: Any, learner: str, features: list[str], ta
     how: dict[str, Any] = {"signature": ModelSignature(inputs, Schema([ColSpec("float", target)]))}
     if learner == "xgboost":
         import mlflow.xgboost
-        import xgboost
+
+        xgboost = lean_import.xgboost()
 
         requirements = [f"mlflow-skinny=={mlflow.__version__}", f"xgboost=={xgboost.__version__}"]
         mlflow.xgboost.save_model(model, str(folder), model_format="ubj", pip_requirements=requirements, **how)
@@ -134,7 +136,8 @@ def load(port: str, folder: Path) -> tuple[Predict, dict[str, Any]]:
 
 def _load_booster(port: str, path: Path) -> Predict:
     import numpy as np
-    import xgboost
+
+    xgboost = lean_import.xgboost()
 
     try:
         booster = xgboost.Booster(model_file=str(path))

@@ -88,7 +88,7 @@ def _data(ports: Ports, metrics: Metrics) -> tuple[training.Parts, training.Data
     """The two parts, the rows to learn from, and those to stop by where there are any."""
     parts = training.open_parts(ports.train, ports.test, metrics)
     data = parts.training(ports.validation_share, ports.seed)
-    has = ports.validation_share and training.any_rows(data.validation)
+    has = ports.validation_share and data.any_rows(validation=True)
     return parts, data, data.validation if has else None
 
 

@@ -91,6 +91,12 @@ class Data:
         """The rows kept back from the training part."""
         return self._batches(validation=True)
 
+    def any_rows(self, *, validation: bool) -> bool:
+        """Whether there is a row to learn from, or one that is kept back; reads no further than the first."""
+        return any(
+            frame.filter(self._chosen(validation=validation)).height for frame in tables.batches(self.files, [self.id])
+        )
+
     def _batches(self, *, validation: bool) -> Iterator[tuple[Array, Array]]:
         for batch in tables.batches(self.files, [self.id, *self.features, self.target]):
             x, y = self.rows(batch, validation=validation)
@@ -99,19 +105,17 @@ class Data:
 
     def rows(self, frame: pl.DataFrame, *, validation: bool) -> tuple[Array, Array]:
         """Of a frame's rows those to learn from, or those kept back: (N, features) and (N,) float32."""
+        rows = frame.filter(self._chosen(validation=validation))
+        return rows.select(self.features).to_numpy(order="c"), rows[self.target].to_numpy()
+
+    def _chosen(self, *, validation: bool) -> pl.Expr:
         import polars as pl
 
         # Another stride than the held-out part's: the two choices do not depend on each other.
         chosen = in_share(self.validation_share, self.seed, stride=6007, column=self.id) == pl.lit(validation)
         if self.share < 1 and not validation:
             chosen = chosen & in_share(self.share, self.seed, stride=4409, column=self.id)
-        rows = frame.filter(chosen)
-        return rows.select(self.features).to_numpy(order="c"), rows[self.target].to_numpy()
-
-
-def any_rows(batches: learners.Batches) -> bool:
-    """Whether there is a row; reads no further than the first."""
-    return next(batches(), None) is not None
+        return chosen
 
 
 def write_model(

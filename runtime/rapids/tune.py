@@ -73,7 +73,7 @@ def tune(ports: Ports, metrics: Metrics) -> None:
     engine = engines.choose(ports.engine, learners.GPU_PACKAGE["xgboost"], metrics)
     parts = training.open_parts(ports.train, ports.test, metrics)
     data = dataclasses.replace(parts.training(ports.validation_share, ports.seed), share=ports.search_share)
-    if not (training.any_rows(data.validation) and training.any_rows(data.training)):
+    if not (data.any_rows(validation=True) and data.any_rows(validation=False)):
         wrong = "leaves no row to learn from, or none to compare trials on"
         todo = "give more trips, or another share" + (", or a larger search_share" if ports.search_share < 1 else "")
         raise BadInput.of("validation_share", ports.validation_share, wrong, todo)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime import lean_import
 from runtime.triton.source import Arrays, Model
 from runtime.triton.table_model import (
     LABEL,
@@ -26,7 +27,7 @@ MLTOOLS_OPSET = 15  # the newest that onnxmltools 1.16.0 writes
 
 def open_file(path: Path, features: tuple[str, ...], _trust: bool) -> Model:
     """A Booster in .ubj or .json; its trees go to FIL, or through ONNX where it is a classifier."""
-    import xgboost
+    xgboost = lean_import.xgboost()
 
     booster = xgboost.Booster()
     try:
@@ -78,7 +79,8 @@ def _xgboost_treelite(booster: Any) -> Any:
 
 def _xgboost_predict(booster: Any, arrays: Arrays, classes: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     import numpy as np
-    import xgboost
+
+    xgboost = lean_import.xgboost()
 
     out = np.asarray(booster.predict(xgboost.DMatrix(arrays[TABLE_INPUT])), dtype=np.float32)
     if not classes:
