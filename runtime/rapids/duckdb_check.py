@@ -67,9 +67,16 @@ def prepared_sql(first_id: int, table: tables.RawTable, schema: Recognised, date
 
 
 def _raw_parquet(table: tables.RawTable) -> str:
+    import polars as pl
+
+    columns, deleted = table.beside.columns, table.beside.deleted
+    gone = f" WHERE file_row_number NOT IN ({', '.join(map(str, deleted))})" if deleted is not None else ""
+    own = pl.read_parquet_schema(table.path)
+    left_out = ", ".join(["file_row_number", *(_column(name) for name in columns if name in own)])
+    beside = "".join(f", {_value(value)} AS {_column(name)}" for name, (value, _) in columns.items())
     return (
-        "SELECT * EXCLUDE (file_row_number), file_row_number AS __row, false AS ragged "
-        f"FROM read_parquet({_text(str(table.path))}, file_row_number = true)"
+        f"SELECT * EXCLUDE ({left_out}), file_row_number AS __row, false AS ragged{beside} "
+        f"FROM read_parquet({_text(str(table.path))}, file_row_number = true, hive_partitioning = false){gone}"
     )
 
 
@@ -272,6 +279,14 @@ def _batches(sql: str, columns: list[str], written: Path) -> Iterator[pl.DataFra
 
 def _column(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _value(value: Any) -> str:
+    """Of what a partition's column may hold: a number, a text, a date, a time, or nothing."""
+    if value is None or isinstance(value, bool | int | float):
+        return "NULL" if value is None else str(value)
+    kind = {"date": "DATE ", "datetime": "TIMESTAMP "}.get(type(value).__name__, "")
+    return kind + _text(str(value))
 
 
 def _text(value: str) -> str:

@@ -90,14 +90,13 @@ def prepare(ports: Ports, metrics: Metrics) -> None:
 def _recognise_all(ports: Ports) -> list[tuple[tables.RawTable, Recognised]]:
     """Each raw file with its schema; all files in no known schema are told at once."""
     found, problems = [], []
-    for path in tables.listing("trips", ports.trips, (".csv", ".parquet")):
-        table = tables.open_raw("trips", path, SEPARATORS[ports.separator])
+    for table in tables.open_raw("trips", ports.trips, SEPARATORS[ports.separator]):
         schema = recognise(list(table.header), ports.columns)
         if isinstance(schema, Recognised):
             found.append((table, schema))
             problems += _wrong_types(table, schema)
         else:
-            problems.append(unknown_schema(str(path), list(table.header), schema, ports.separator))
+            problems.append(unknown_schema(str(table.path), list(table.header), schema, ports.separator))
     if problems:
         raise BadInput(problems)
     return found

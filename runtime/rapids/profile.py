@@ -7,7 +7,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,10 +94,11 @@ def _table(engine: engines.Engine, port: str, path: Path, work: Path) -> pl.Lazy
     """The table without its numbers of rows; of CSV files a Parquet copy in `work`, since every column is read anew."""
     import polars as pl
 
-    files = tables.listing(port, path, (".parquet", ".csv"))
+    found = tables.with_partitions(port, path, (".parquet", ".csv"))
+    files = found.files
     with tables.reading(port, path):
         if files[0].suffix.lower() == ".parquet":
-            table = pl.scan_parquet([f for f in files if f.suffix.lower() == ".parquet"])
+            table = replace(found, files=[f for f in files if f.suffix.lower() == ".parquet"]).scan()
         else:
             read = pl.scan_csv(files, try_parse_dates=True, infer_schema_length=10_000, null_values=["", "NA"])
             engine.write({work / f"{port}.parquet": read}, read.select(pl.len()))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from runtime.local.document import Document
+    from runtime.rapids.partitions import Files
 
 SECTIONS = ("target", "features", "filters")
 TARGET_KEYS = ("name", "value", "unit")
@@ -69,13 +70,11 @@ def recipe(ports: Ports, metrics: Metrics) -> None:
     Raises:
         BadInput: for mistakes in the recipe, each with its line, or when no row is left.
     """
-    import polars as pl
-
     engine = engines.Engine.of(ports.engine, metrics, ports.data)
-    files = tables.listing("data", ports.data, (".parquet",))
-    sources.log(metrics, "data", ports.data, files)
+    files = tables.with_partitions("data", ports.data, (".parquet",))
+    sources.log(metrics, "data", ports.data, files.files)
     with tables.reading("data", ports.data):
-        schema = pl.scan_parquet(files).collect_schema()
+        schema = files.scan().collect_schema()
         made = read(ports.recipe, schema)
         rows = _rows(files, schema, made)
         found = _categories(engine, rows, made, ports)
@@ -171,14 +170,14 @@ def _category(
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def _rows(files: list[Path], schema: Mapping[str, Any], made: Recipe) -> pl.LazyFrame:
+def _rows(files: Files, schema: Mapping[str, Any], made: Recipe) -> pl.LazyFrame:
     """Each row with its features, its target, the texts to number, and the filter that it fails (or null).
 
     A row is dropped where a filter does not hold or is null, and where the target is missing or no finite number.
     """
     import polars as pl
 
-    table = pl.scan_parquet(files) if ROW_ID in schema else pl.scan_parquet(files, row_index_name=ROW_ID)
+    table = files.scan(None if ROW_ID in schema else ROW_ID)
     fails = [~test.fill_null(value=False) for test in made.filters.values()]
     fails.append(made.value.is_null() | ~made.value.is_finite())
     return table.select(

@@ -26,7 +26,7 @@ def digest(root: Path, files: Sequence[Path]) -> str:
     """The same for the same files with the same bytes, wherever they lie."""
     total = hashlib.sha256()
     for file in files:
-        name = file.relative_to(root).as_posix() if file != root else file.name
+        name = file.relative_to(root).as_posix() if file != root and file.is_relative_to(root) else file.name
         total.update(f"{name}\0{_of(file)}\0".encode())
     return total.hexdigest()[:DIGEST_CHARS]
 

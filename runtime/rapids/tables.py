@@ -6,13 +6,14 @@ import contextlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import BadInput
-from runtime.redact import redacted
-from runtime.remote_path import Remote, as_remote
+from runtime.errors import BadInput, first_line
+from runtime.rapids import delta
+from runtime.rapids.partitions import Beside, Files, by_folders
+from runtime.remote_path import as_remote
 from runtime.staging import machine_failure
 
 if TYPE_CHECKING:
@@ -28,44 +29,36 @@ def listing(port: str, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     Of a Delta Lake table the files of its present version.
 
     Raises:
-        BadInput: no such file, or one of no bytes.
+        BadInput: no such file, or one of no bytes, or a Delta Lake table with partitions or deletion vectors.
     """
-    delta = _delta_files(port, root)
-    if delta is not None:
-        files = delta
-    elif root.is_file():
-        files = [root] if root.suffix.lower() in suffixes else []
-    else:
-        visible = (p for p in root.rglob("*") if not any(s.startswith((".", "_")) for s in p.relative_to(root).parts))
-        fit = (p for p in visible if p.suffix.lower() in suffixes and (as_remote(p) is not None or p.is_file()))
-        files = sorted(fit, key=lambda p: p.parts)
+    found = with_partitions(port, root, suffixes)
+    if found.kinds and delta.is_table(root):
+        wrong = f"is partitioned by {', '.join(found.kinds)}, which this step does not take"
+        raise BadInput.of(port, root, wrong, "write it without partitions")
+    if found.deleted:
+        wrong = "has rows that are only marked as deleted (deletion vectors), which this step does not take"
+        raise BadInput.of(port, root, wrong, "run REORG TABLE name APPLY (PURGE) where it was written")
+    return found.files
+
+
+def with_partitions(port: str, root: Path, suffixes: tuple[str, ...]) -> Files:
+    """As `listing`, with what the folders of its Parquet files, or a Delta Lake table's log, say of them."""
+    found = delta.files(port, root) if delta.is_table(root) else None
+    files = found.files if found else _files(root, suffixes)
     if not files:
         raise BadInput.of(port, root, f"holds no {' or '.join(suffixes)} file", "name the file or folder with the data")
     for file in files:
         if file.stat().st_size == 0:
             raise BadInput.of(port, file, "is an empty file (0 bytes)", "remove it or write it again")
-    return files
+    return found or by_folders(root, files)
 
 
-def _delta_files(port: str, root: Path) -> list[Path] | None:
-    """The files of a Delta Lake table, None where `root` is none; raises `BadInput` for one that cannot be read so."""
-    if not (root / "_delta_log" / f"{0:020d}.json").is_file() or root.suffix:
-        return None
-    if importlib.util.find_spec("deltalake") is None:
-        raise BadInput.of(port, root, "is a Delta Lake table", "pip install 'ngcrun[delta]', or name its Parquet files")
-    import deltalake
-
-    try:
-        table = deltalake.DeltaTable(str(root))
-        uris, split = table.file_uris(), table.metadata().partition_columns
-    except (deltalake.exceptions.DeltaError, OSError, ValueError) as error:
-        raise BadInput.of(
-            port, root, f"is no readable Delta Lake table: {_one_line(error)}", "write it again"
-        ) from error
-    if split:  # these columns are in the names of folders, and not in the files
-        raise BadInput.of(port, root, f"is partitioned by {', '.join(split)}", "write it without partitions")
-    files: list[Any] = [Remote(uri) if as_remote(root) else Path(uri) for uri in uris]
-    return sorted(files, key=lambda p: p.parts)
+def _files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    if root.is_file():
+        return [root] if root.suffix.lower() in suffixes else []
+    visible = (p for p in root.rglob("*") if not any(s.startswith((".", "_")) for s in p.relative_to(root).parts))
+    fit = (p for p in visible if p.suffix.lower() in suffixes and (as_remote(p) is not None or p.is_file()))
+    return sorted(fit, key=lambda p: p.parts)
 
 
 def finish(folder: Path, form: str) -> None:
@@ -110,10 +103,7 @@ def reading(port: str, path: Path) -> Iterator[None]:
 
 def _one_line(error: Exception) -> str:
     """The line that says why: a CSV parser's own error stands at the end, after its advice."""
-    text = redacted(str(error))
-    if "not properly escaped" in text:
-        return "a quoted cell is never closed"
-    return text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
+    return "a quoted cell is never closed" if "not properly escaped" in str(error) else first_line(error)
 
 
 @dataclass(frozen=True)
@@ -123,6 +113,7 @@ class RawTable:
     path: Path
     header: dict[str, Any]
     separator: str
+    beside: Beside = field(default_factory=Beside)
 
     @property
     def is_csv(self) -> bool:
@@ -138,7 +129,7 @@ class RawTable:
         import polars as pl
 
         if not self.is_csv:
-            return pl.scan_parquet(self.path, row_index_name=row_number)
+            return self.beside.scan(self.path, row_number)
         return pl.scan_csv(
             self.path,
             separator=self.separator,
@@ -150,13 +141,19 @@ class RawTable:
         )
 
 
-def open_raw(port: str, path: Path, separator: str) -> RawTable:
-    """Read the header of a raw file; raises `BadInput` when it has none."""
+def open_raw(port: str, root: Path, separator: str) -> list[RawTable]:
+    """The raw files, CSV or Parquet, each with its header; raises `BadInput` for one that has none."""
+    found = with_partitions(port, root, (".csv", ".parquet"))
+    return [_open_raw(port, path, separator, found.beside(path)) for path in found.files]
+
+
+def _open_raw(port: str, path: Path, separator: str, beside: Beside) -> RawTable:
     import polars as pl
 
     with reading(port, path):
         if path.suffix.lower() == ".parquet":
-            return RawTable(path, dict(pl.read_parquet_schema(path)), separator)
+            header = dict(pl.read_parquet_schema(path)) | {name: kind for name, (_, kind) in beside.columns.items()}
+            return RawTable(path, header, separator, beside)
         lazy = pl.scan_csv(path, separator=separator, infer_schema=False, n_rows=0, encoding="utf8-lossy")
         return RawTable(path, dict(lazy.collect_schema()), separator)
 

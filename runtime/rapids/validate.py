@@ -75,13 +75,12 @@ def validate(ports: Ports, metrics: Metrics) -> None:
 def _open_all(ports: Ports, contract: Contract) -> list[tables.RawTable]:
     """The files; raises `BadInput` with every column that one of them lacks."""
     found, problems = [], []
-    for path in tables.listing("data", ports.data, (".csv", ".parquet")):
-        table = tables.open_raw("data", path, SEPARATORS[ports.separator])
+    for table in tables.open_raw("data", ports.data, SEPARATORS[ports.separator]):
         found.append(table)
         for name, column in contract.columns.items():
             if (column.source or name) not in table.header:
                 wrong = f"has no column {column.source or name!r}, which the contract names"
-                problems.append(Problem("data", str(path), wrong, nearest(column.source or name, table.header)))
+                problems.append(Problem("data", str(table.path), wrong, nearest(column.source or name, table.header)))
     if problems:
         raise BadInput(problems)
     return found

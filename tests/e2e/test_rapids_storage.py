@@ -112,9 +112,6 @@ def test_a_table_is_written_as_delta(tmp_path: Path, here: Path) -> None:
 
 def test_what_is_wrong_with_a_delta_table_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = pl.read_parquet(TRIPS).head(100)
-    rows.write_delta(tmp_path / "split", delta_write_options={"partition_by": ["vendorID"]})
-    line = "split': is partitioned by vendorID; write it without partitions"
-    assert_refused(capsys, [tmp_path / "o"], line, run(prepare, trips=tmp_path / "split", prepared=tmp_path / "o"))
     rows.write_delta(tmp_path / "torn")
     (log,) = (tmp_path / "torn" / "_delta_log").glob("*.json")
     log.write_text(log.read_text()[:200])

@@ -22,6 +22,7 @@ from runtime.rapids.train import train
 from runtime.rapids.transform import transform
 from runtime.rapids.tune import tune
 from runtime.remote_path import Remote
+from tests.e2e.delta_support import asks, changed, vector
 from tests.e2e.rapids_support import CSV, TAXI, logged, run, table
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,18 @@ def test_a_delta_table_in_a_store(store: str, tmp_path: Path) -> None:
     local = {name: tmp_path / name for name in ("train", "test")}
     assert run(transform, prepared=f"{store}/prepared", **local) == 0
     assert table(local["train"]).height > 0
+
+
+def test_a_delta_table_with_partitions_and_deleted_rows_in_a_store(store: str, tmp_path: Path) -> None:
+    here = tmp_path / "trips"
+    pl.read_parquet(TAXI / "yellow_2016.parquet").write_delta(here, delta_write_options={"partition_by": ["vendorID"]})
+    changed(here, asks("deletionVectors", enableDeletionVectors="true"))
+    changed(here, lambda entry: entry["add"].update(deletionVector=vector(1, 2)) if "add" in entry else None)
+    Remote(f"{store}/split").upload(here)
+    assert run(prepare, trips=here, prepared=tmp_path / "local") == 0
+    assert run(prepare, trips=f"{store}/split", prepared=tmp_path / "remote") == 0
+    assert table(tmp_path / "local").height > 0
+    assert table(tmp_path / "remote").equals(table(tmp_path / "local"))
 
 
 def test_what_is_wrong_is_one_line(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
