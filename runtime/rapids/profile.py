@@ -119,7 +119,7 @@ def _drift(ports: Ports, engine: engines.Engine, table: pl.LazyFrame, work: Path
         if not same:
             wrong = f"has no column in common with data; its columns are {', '.join(before)}"
             raise BadInput.of("reference", ports.reference, wrong, f"those of data are {', '.join(now)}")
-        _, columns = profiling.describe(engine, reference.select(same))
+        _, columns = profiling.describe(engine, reference.select(same), histograms=False)
         return profiling.apart(engine, reference.select(same), table.select(same), columns)
 
 

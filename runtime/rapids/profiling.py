@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,8 +83,8 @@ def numbers(table: pl.LazyFrame) -> pl.LazyFrame:
     return table.select(made)
 
 
-def describe(engine: Engine, table: pl.LazyFrame) -> tuple[int, list[Column]]:
-    """The number of rows, and each column with its counts."""
+def describe(engine: Engine, table: pl.LazyFrame, *, histograms: bool = True) -> tuple[int, list[Column]]:
+    """The number of rows, and each column with its counts; those of numbers only with `histograms`."""
     import polars as pl
 
     kinds = {name: (str(dtype.base_type()), kind_of(dtype)) for name, dtype in table.collect_schema().items()}
@@ -107,8 +108,12 @@ def describe(engine: Engine, table: pl.LazyFrame) -> tuple[int, list[Column]]:
             _count_values(engine, plain, column)
         elif column.missing < rows:
             column.figures = {key: float(row[f"{name}|{key}"] or 0.0) for key in ("min", "max", "mean", "std")}
-            _count_numbers(engine, plain, column, spread[name].drop_nulls())
+            _mark(column, spread[name].drop_nulls().sort())  # sorted once for all that is asked of it
         found.append(column)
+    counted = in_bins(engine, plain, {c.name: c.edges for c in found if c.figures}) if histograms else {}
+    for column in found:
+        if column.name in counted:
+            column.counts = counted[column.name][:-1]
     return rows, found
 
 
@@ -122,7 +127,8 @@ def _sample(engine: Engine, plain: pl.LazyFrame, rows: int) -> pl.DataFrame:
     return engine.collect(numbered.filter(pl.col("__row") % step == 0).drop("__row"))
 
 
-def _count_numbers(engine: Engine, plain: pl.LazyFrame, column: Column, values: pl.Series) -> None:
+def _mark(column: Column, values: pl.Series) -> None:
+    """Set a column's quantiles and the edges of its bins, by a sample of its values in their order."""
     for share in (0.05, 0.25, 0.5, 0.75, 0.95):
         column.figures[f"p{round(100 * share)}"] = float(values.quantile(share) or 0.0)
     shares = [i / QUANTILES for i in range(1, QUANTILES)] if len(values) else []
@@ -130,7 +136,6 @@ def _count_numbers(engine: Engine, plain: pl.LazyFrame, column: Column, values: 
     low, high = float(values.quantile(0.005) or 0.0), float(values.quantile(0.995) or 0.0)
     if high > low:  # what lies further out goes to the last bins, so that one wrong cell does not squeeze the rest
         column.edges = [low + (high - low) * i / BINS for i in range(1, BINS)]
-    column.counts = in_bins(engine, plain, column.name, column.edges)[:-1]
 
 
 def _count_values(engine: Engine, plain: pl.LazyFrame, column: Column) -> None:
@@ -145,30 +150,41 @@ def _count_values(engine: Engine, plain: pl.LazyFrame, column: Column) -> None:
         column.counts.append(int(found["__n"].slice(TOP).sum()))
 
 
-def in_bins(engine: Engine, plain: pl.LazyFrame, name: str, edges: Sequence[float]) -> list[int]:
-    """Rows between the edges, one more than there are edges, and at the end those where the value is missing."""
+def in_bins(engine: Engine, plain: pl.LazyFrame, edges: Mapping[str, Sequence[float]]) -> dict[str, list[int]]:
+    """By column the rows between its edges, one more than there are edges, and at the end those without a value.
+
+    The table is read once for all columns: how many values are above each edge is a sum, which needs no groups.
+    """
     import polars as pl
 
-    value = pl.col(name)
-    place = pl.sum_horizontal([pl.lit(0), *[(value > edge).cast(pl.Int32) for edge in edges]]).cast(pl.Int32)
-    missing = len(edges) + 1
-    place = pl.when(value.is_null()).then(missing).otherwise(place).alias("__bin")
-    found = engine.collect(plain.select(place).group_by("__bin").agg(pl.len().alias("__n")))
-    counts = dict(zip(found["__bin"].to_list(), found["__n"].to_list(), strict=True))
-    return [int(counts.get(i, 0)) for i in range(missing + 1)]
+    if not edges:
+        return {}
+    above = [
+        (pl.col(name) > edge).sum().alias(f"{name}|{i}") for name, some in edges.items() for i, edge in enumerate(some)
+    ]
+    there = [pl.col(name).count().alias(f"{name}|all") for name in edges]
+    row = engine.collect(plain.select(pl.len().alias("__rows"), *above, *there)).row(0, named=True)
+    found = {}
+    for name, some in edges.items():
+        totals = [row[f"{name}|all"], *(row[f"{name}|{i}"] for i in range(len(some))), 0]
+        counts = [int(more - fewer) for more, fewer in itertools.pairwise(totals)]
+        found[name] = [*counts, int(row["__rows"] - totals[0])]
+    return found
 
 
 def apart(
     engine: Engine, reference: pl.LazyFrame, current: pl.LazyFrame, columns: Sequence[Column]
 ) -> dict[str, Apart]:
     """How far each column of `current` lies from that of `reference`; `columns` describe the reference."""
-    plain, now = numbers(reference), numbers(current)
+    plain = [numbers(part) for part in (reference, current)]
+    marks = {column.name: column.marks for column in columns if column.kind != "text"}
+    counted = [in_bins(engine, part, marks) for part in plain]
     found = {}
     for column in columns:
         if column.kind == "text":
-            before, after = (_in_values(engine, part, column) for part in (plain, now))
+            before, after = (_in_values(engine, part, column) for part in plain)
         else:
-            before, after = (in_bins(engine, part, column.name, column.marks) for part in (plain, now))
+            before, after = (counts[column.name] for counts in counted)
         found[column.name] = compare(before, after, ordered=column.kind != "text")
     return found
 
