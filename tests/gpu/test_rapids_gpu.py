@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -15,7 +16,7 @@ import skops.io
 
 from runtime.errors import BadInput
 from runtime.metrics import Memory, Metrics
-from runtime.rapids import engine, learners, predict, prepare, reduce, score, train, transform, tune
+from runtime.rapids import engine, learners, partitions, predict, prepare, reduce, score, train, transform, tune
 from runtime.rapids.schemas import TRIP_ID
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
@@ -157,6 +158,18 @@ class TestQueriesFitCudfPolars:
         assert run(score.score, **given, **words) == 0
         assert logged(tmp_path / "metrics.jsonl")["engine_fallbacks"] == 0
         assert logged(tmp_path / "metrics.jsonl", "tag")["fallback_foreseen"] == "yes"
+
+    def test_tables_in_parts_translate(self, tmp_path):
+        rows = pl.read_parquet(TAXI / "yellow_2016.parquet")
+        rows.write_parquet(pl.PartitionBy(tmp_path / "trips", key=["passengerCount"], include_key=False), mkdir=True)
+        files = partitions.by_folders(tmp_path / "trips", sorted((tmp_path / "trips").rglob("*.parquet")))
+        deleted = {files.files[1]: pl.Series([0, 2], dtype=pl.UInt32)}
+        made = engine.Engine.of("cpu", Metrics([]), tmp_path, "refuse")
+        found = made.collect(dataclasses.replace(files, deleted=deleted).scan("row"))
+        assert found.height == rows.height - 2
+        assert found["row"].to_list() == list(range(found.height))
+        words = {"engine": "cpu", "fallback": "refuse"}
+        assert run(prepare.prepare, trips=tmp_path / "trips", prepared=tmp_path / "prepared", **words) == 0
 
     def test_a_query_that_would_fall_back_is_refused_before_it_runs(self, tmp_path):
         memory = Memory()
