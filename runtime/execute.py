@@ -32,7 +32,7 @@ STOPPED_CLOSE_S = (
 def main(component: Component, argv: Sequence[str] | None = None) -> int:
     """The entry point of `python -m runtime.<area>.<verb>`; returns the exit status (0, 1, 2, 3, 4 or 130)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # Python looks for cycles at each 700 new objects, and imports make a million: an eighth of the time of a start.
+    # Python looks for cycles at each 700 new objects, and imports make very many, none of which it could free.
     gc.set_threshold(20_000, 50, 100)
     before = ["", *words]
     # After a bare flag it is that flag's value: --text -h

@@ -1,4 +1,4 @@
-"""XGBoost without scikit-learn, which it imports where it is installed and which no step of ours asks it for."""
+"""XGBoost without scikit-learn, whose import takes longer than its own and which no step of ours asks it for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def xgboost() -> Any:
-    """The module, in a process of our own without its estimators: three quarters of a second sooner.
+    """The module, in a process of our own without its estimators, which is sooner.
 
     XGBoost's compat.py (3.4.1) imports scikit-learn, and with it SciPy's statistics, for the base classes of
     XGBRegressor and its like; without it those classes are the only thing that does not work. A notebook or a test that

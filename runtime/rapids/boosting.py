@@ -14,7 +14,7 @@ from runtime.rapids.learners import BOOSTER_PARAMS, Fitted, Task, XGBoost, share
 if TYPE_CHECKING:
     from runtime.rapids.learners import Array, Batches
 
-HELD_BYTES = 256 << 20
+HELD_BYTES = 256 << 20  # of rows that XGBoost is still asking for: five million of twelve features
 PLACES = ("auto", "memory", "disk")
 CGROUP = [
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from runtime.errors import BadInput, first_line
+from runtime.errors import BadInput, summary
 from runtime.rapids.partitions import Files
 from runtime.remote_path import Remote, as_remote
 
@@ -43,7 +43,7 @@ def files(port: str, root: Path) -> Files:
         _require_plain(port, root, table)
         return _listed(root, table)
     except (deltalake.exceptions.DeltaError, OSError, ValueError) as error:
-        wrong = f"is no readable Delta Lake table: {first_line(error)}"
+        wrong = f"is no readable Delta Lake table: {summary(error)}"
         raise BadInput.of(port, root, wrong, "write it again") from error
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import BadInput, first_line
+from runtime.errors import BadInput, summary
 from runtime.rapids import delta
 from runtime.rapids.partitions import Beside, Files, by_folders
 from runtime.remote_path import as_remote
@@ -103,7 +103,7 @@ def reading(port: str, path: Path) -> Iterator[None]:
 
 def _one_line(error: Exception) -> str:
     """The line that says why: a CSV parser's own error stands at the end, after its advice."""
-    return "a quoted cell is never closed" if "not properly escaped" in str(error) else first_line(error)
+    return "a quoted cell is never closed" if "not properly escaped" in str(error) else summary(error)
 
 
 @dataclass(frozen=True)

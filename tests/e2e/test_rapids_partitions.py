@@ -59,7 +59,8 @@ def test_a_partitioned_delta_table_has_the_rows_of_one_file(
 
 @pytest.mark.parametrize("engine", ["cpu", "duckdb-check"])
 def test_folders_named_by_values_are_columns(tmp_path: Path, whole: pl.DataFrame, engine: str) -> None:
-    trips = _hive(tmp_path / "trips", pl.read_parquet(TRIPS), "rateCodeId", "passengerCount")
+    rows = pl.read_parquet(TRIPS).with_columns(month=pl.col("tpepPickupDateTime").dt.date().dt.month_start())
+    trips = _hive(tmp_path / "trips", rows, "month", "passengerCount")
     assert run(prepare, trips=trips, prepared=tmp_path / "out", engine=engine) == 0
     assert _sorted(table(tmp_path / "out")).equals(whole)
 

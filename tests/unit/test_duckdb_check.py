@@ -39,7 +39,7 @@ def transformed(prepared, tmp_path_factory) -> tuple[Path, list[str]]:
 
 
 def recognised(path: Path, separator: str = ",") -> tuple[tables.RawTable, Recognised]:
-    raw = tables.open_raw("trips", path, separator)
+    (raw,) = tables.open_raw("trips", path, separator)
     schema = recognise(list(raw.header), Columns())
     assert isinstance(schema, Recognised)
     return raw, schema
