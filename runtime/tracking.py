@@ -19,6 +19,7 @@ from typing import Any
 
 from runtime.metrics import Record
 
+FOLLOWED = "NGCRUN_METRICS_FOLLOWED"  # set where who started the step passes on what is in NGCRUN_METRICS_FILE
 PARAMS_PER_CALL = 100  # Source: mlflow/utils/validation.py MAX_PARAMS_TAGS_PER_BATCH (3.15.0)
 VALUE_CHARS = 500  # what every MLflow server since 2.0 takes in a param; longer values are cut
 # Source: MicrosoftDocs/azure-ai-docs resource-limits-capacity (metric rows), azure-sdk-for-python#35685 (params)
@@ -40,15 +41,25 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 class MlflowRun:
     """A sink that writes to the run that `MLFLOW_RUN_ID` names, or to a new one that it then also ends.
 
-    `parent`: the sink whose run a new one is to be in.
+    A step that is followed (see `FOLLOWED`) sends only its artifacts and its parts' runs itself: one that has neither
+    does without importing MLflow, which takes longer than the work of many steps.
+
+    Args:
+        name: of a new run.
+        environ: `MLFLOW_TRACKING_URI` and the rest.
+        parent: the sink whose run a new one is to be in.
+        client: one that is connected already.
     """
 
-    def __init__(self, name: str, environ: Mapping[str, str], parent: MlflowRun | None = None) -> None:
+    def __init__(
+        self, name: str, environ: Mapping[str, str], parent: MlflowRun | None = None, client: Any = None
+    ) -> None:
         self._name, self._environ, self._parent = name, environ, parent
-        self._client: Any = None
+        self._client: Any = client
         self._lock = threading.Lock()  # its own thread and its children's connect it
         self._run_id = "" if parent else environ.get("MLFLOW_RUN_ID", "")
         self._owned = not self._run_id
+        self._followed = bool(self._run_id and environ.get(FOLLOWED))
         self._params: set[str] = set()
         self._records: Sequence[Record] = ()
         self._calls: list[Callable[[], None]] = []
@@ -56,9 +67,12 @@ class MlflowRun:
 
     def write(self, records: Sequence[Record]) -> None:
         """Store the records with as few calls as the server allows; tried again, it goes on at the call that failed."""
+        own = [r for r in records if r.kind == "artifact" or not self._followed]
+        if not own:
+            return
         self._connect()
         if records is not self._records:
-            self._records, self._calls = records, list(self._calls_for(records))
+            self._records, self._calls = records, list(self._calls_for(own))
         while self._calls:
             self._calls[0]()
             del self._calls[0]

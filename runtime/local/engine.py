@@ -20,6 +20,7 @@ from runtime.local.machine import GRACE_S, Machine, mask_file
 from runtime.local.plan import Planned, fingerprint
 from runtime.local.reuse import Key, Reuse, differences
 from runtime.local.track import Tracker
+from runtime.tracking import FOLLOWED
 
 # Polars, which mlflow loads, takes SIGINT over with SA_RESTART: a wait without end would sleep through Ctrl-C.
 # Source: measured with polars 1.44.2; without a timeout the signal is seen when the next step ends.
@@ -183,6 +184,7 @@ class Engine:
         watched = workspace.watched_inputs(planned)
         before = {path: fingerprint(path) for path in watched}
         own = (self.tracker.environment(name, sweep_of) if self.tracker else {}) | distribute.port(planned.step.spec)
+        own |= {FOLLOWED: "1"} if own.get("MLFLOW_RUN_ID") and self.machine.docker is None else {}
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
 
@@ -231,9 +233,12 @@ class Engine:
         return status, why
 
     def _followed(self, name: str, planned: Planned) -> contextlib.AbstractContextManager[None]:
-        """A step that cannot reach the store writes its figures into a file, and they are passed on from there."""
-        cut_off = self.machine.docker is not None and self.machine.docker.network == "none"
-        if self.tracker is None or not cut_off:
+        """What a step writes into its file of figures is passed on from there.
+
+        But for one in a container with a network: its image may hold a release that sends all of it to the store.
+        """
+        sends = self.machine.docker is not None and self.machine.docker.network != "none"
+        if self.tracker is None or sends:
             return contextlib.nullcontext()
         return self.tracker.followed(name, planned.folder / "metrics.jsonl")
 

@@ -17,7 +17,7 @@ from runtime.errors import ToolFailed
 from runtime.local import search_space, workspace
 from runtime.local.plan import Planned
 from runtime.local.reuse import Found
-from runtime.local.track import new_figures
+from runtime.local.track import new_records
 
 LOOK_S = 0.5  # between two looks at the figures of a running trial
 
@@ -208,5 +208,5 @@ class Sampler:
 
 def history_of(figures: Path, metric: str) -> list[float]:
     """The values of a metric in a step's file of figures, in the order in which they were written."""
-    records, _ = new_figures(figures, 0)
-    return [float(record["value"]) for record in records if record.get("key") == metric]
+    records, _ = new_records(figures, 0)
+    return [record.value for record in records if (record.kind, record.key) == ("metric", metric)]

@@ -1,6 +1,7 @@
 """The MLflow runs of a pipeline: one parent, one child a step, kept on a thread of their own.
 
-A step finds its run as in an AzureML job: through MLFLOW_TRACKING_URI and MLFLOW_RUN_ID. A server that does not answer
+A step finds its run as in an AzureML job: through MLFLOW_TRACKING_URI and MLFLOW_RUN_ID. What a step of ours records is
+passed on from its file of figures: MLflow is imported here once, and not by each step. A server that does not answer
 costs the pipeline `WAIT_S` seconds once, and a warning; never the work.
 """
 
@@ -19,15 +20,18 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
-from runtime.metrics import told
+from runtime.metrics import BATCH, PAUSES_S, Record, told
+
+if TYPE_CHECKING:
+    from runtime.tracking import MlflowRun
 
 WAIT_S = 30.0
 STOPPED_WAIT_S = 4.0  # after Ctrl-C
-FOLLOW_S = 1.0  # between two looks at the figures of a step that cannot report them itself
-BATCH = 200  # metrics a call. Source: MicrosoftDocs/azure-ai-docs, resource-limits-capacity (250 a batch)
+FOLLOW_S = 1.0  # between two looks at what a step has recorded
+PASSED_ON = ("metric", "param", "tag", "dataset")  # an artifact is gone when its step's outputs are put in place
 _MLFLOW_STATUS = {"completed": "FINISHED", "canceled": "KILLED"}
 
 
@@ -53,6 +57,7 @@ class Tracker:
     def __init__(self, uri: str, experiment: str, steps: Sequence[str], params: Mapping[str, str]) -> None:
         self.uri, self.experiment, self.params = uri, experiment, dict(params)
         self.run_ids: dict[str, str] = {}
+        self._runs: dict[str, MlflowRun] = {}
         self.parent_id = self._experiment_id = ""
         self.failed = ""
         self._made = {step: threading.Event() for step in steps}
@@ -100,19 +105,30 @@ class Tracker:
         place, last = 0, False
         while not last:
             last = done.wait(FOLLOW_S)
-            records, place = new_figures(figures, place)
-            if records:
-                self._todo.put(functools.partial(self._log, step=step, records=records))
+            records, place = new_records(figures, place)
+            for start in range(0, len(records), BATCH):
+                batch = records[start : start + BATCH]
+                self._todo.put(functools.partial(self._pass_on, step=step, records=batch))
 
-    def _log(self, client: Any, *, step: str, records: list[dict[str, Any]]) -> None:
-        from mlflow.entities import Metric
+    def _pass_on(self, client: Any, *, step: str, records: list[Record]) -> None:
+        """Send what a step has recorded; what the store still refuses after some tries is told, and left."""
+        from runtime.tracking import MlflowRun
 
-        run_id = self.run_ids.get(step, "")
-        for start in range(0, len(records) if run_id else 0, BATCH):
-            batch = [
-                Metric(r["key"], float(r["value"]), int(r["time_ms"]), int(r["step"])) for r in records[start:][:BATCH]
-            ]
-            client.log_batch(run_id, metrics=batch)
+        if step not in self.run_ids:
+            return None
+        if step not in self._runs:
+            environ = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": self.run_ids[step]}
+            self._runs[step] = MlflowRun(step, environ, client=client)
+        for pause_s in (*PAUSES_S, None):
+            try:
+                return self._runs[step].write(records)
+            except Exception as error:
+                if pause_s is None:
+                    what = f"{step}: {told(error)}; {len(records)} records not stored"
+                    print(f"warning: metrics: {what}", file=sys.stderr)
+                else:
+                    time.sleep(pause_s)
+        return None
 
     def wait_no_more(self) -> None:
         """Let `environment` return at once, as after Ctrl-C: the steps that wait for their runs will not start."""
@@ -178,8 +194,8 @@ class Tracker:
         client.set_terminated(run_id, _MLFLOW_STATUS.get(status, "FAILED"))
 
 
-def new_figures(path: Path, place: int) -> tuple[list[dict[str, Any]], int]:
-    """The metrics that a step has written since byte `place`, whole lines only, and where to go on."""
+def new_records(path: Path, place: int) -> tuple[list[Record], int]:
+    """What a step has recorded since byte `place`, whole lines and no artifacts, and where to go on."""
     if not path.is_file():
         return [], place
     with path.open("rb") as file:
@@ -187,10 +203,11 @@ def new_figures(path: Path, place: int) -> tuple[list[dict[str, Any]], int]:
         whole, newline, _ = file.read().rpartition(b"\n")
     records = []
     for line in whole.splitlines():
-        with contextlib.suppress(ValueError):
-            record = json.loads(line)
-            if isinstance(record, dict) and record.get("kind") == "metric":
-                records.append(record)
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # a line of somebody else's, or one that is torn
+            found = json.loads(line)
+            if found["kind"] in PASSED_ON:
+                value = float(found["value"]) if found["kind"] == "metric" else found["value"]
+                records.append(Record(found["kind"], found["key"], value, int(found["step"]), int(found["time_ms"])))
     return records, place + len(whole) + len(newline)
 
 
