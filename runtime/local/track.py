@@ -8,7 +8,6 @@ costs the pipeline `WAIT_S` seconds once, and a warning; never the work.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.util
 import json
 import os
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BadInput
-from runtime.metrics import BATCH, PAUSES_S, Record, told
+from runtime.metrics import BATCH, CLOSE_S, PAUSES_S, Record, told
 
 if TYPE_CHECKING:
     from runtime.tracking import MlflowRun
@@ -57,7 +56,8 @@ class Tracker:
     def __init__(self, uri: str, experiment: str, steps: Sequence[str], params: Mapping[str, str]) -> None:
         self.uri, self.experiment, self.params = uri, experiment, dict(params)
         self.run_ids: dict[str, str] = {}
-        self._runs: dict[str, MlflowRun] = {}
+        self._client: Any = None
+        self._stopped = False
         self.parent_id = self._experiment_id = ""
         self.failed = ""
         self._made = {step: threading.Event() for step in steps}
@@ -91,47 +91,59 @@ class Tracker:
 
     @contextlib.contextmanager
     def followed(self, step: str, figures: Path) -> Iterator[None]:
-        """While the block runs, pass on what the step writes into its file of figures, as it writes it."""
-        done = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(step, figures, done), name="figures", daemon=True)
+        """While the block runs, pass on what the step writes into its file of figures, as it writes it.
+
+        A store that is slow holds up neither the step nor another, and the end of the block for `CLOSE_S` at most.
+        """
+        done, late = threading.Event(), threading.Event()
+        thread = threading.Thread(target=self._follow, args=(step, figures, done, late), name="figures", daemon=True)
         thread.start()
         try:
             yield
         finally:
             done.set()
-            thread.join(STOPPED_WAIT_S)
+            thread.join(STOPPED_WAIT_S if self._stopped else CLOSE_S)
+            if thread.is_alive():
+                late.set()
+                self._warn(step, "no answer in time; the last may not be stored")
 
-    def _follow(self, step: str, figures: Path, done: threading.Event) -> None:
-        place, last = 0, False
-        while not last:
+    def _follow(self, step: str, figures: Path, done: threading.Event, late: threading.Event) -> None:
+        place, last, run = 0, False, None
+        while not last and not late.is_set():
             last = done.wait(FOLLOW_S)
             records, place = new_records(figures, place)
+            if records and run is None:
+                if self.failed or step not in self.run_ids:  # as where the store does not answer
+                    return
+                run = self._run_of(step)
             for start in range(0, len(records), BATCH):
-                batch = records[start : start + BATCH]
-                self._todo.put(functools.partial(self._pass_on, step=step, records=batch))
+                if run is not None and not late.is_set():
+                    self._pass_on(step, run, records[start : start + BATCH])
 
-    def _pass_on(self, client: Any, *, step: str, records: list[Record]) -> None:
-        """Send what a step has recorded; what the store still refuses after some tries is told, and left."""
+    def _run_of(self, step: str) -> MlflowRun:
         from runtime.tracking import MlflowRun
 
-        if step not in self.run_ids:
-            return None
-        if step not in self._runs:
-            environ = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": self.run_ids[step]}
-            self._runs[step] = MlflowRun(step, environ, client=client)
+        environ = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": self.run_ids[step]}
+        return MlflowRun(step, environ, client=self._client)
+
+    def _pass_on(self, step: str, run: MlflowRun, records: list[Record]) -> None:
+        """Send some records; what the store still refuses after some tries is told, and left."""
         for pause_s in (*PAUSES_S, None):
             try:
-                return self._runs[step].write(records)
+                return run.write(records)
             except Exception as error:
                 if pause_s is None:
-                    what = f"{step}: {told(error)}; {len(records)} records not stored"
-                    print(f"warning: metrics: {what}", file=sys.stderr)
+                    self._warn(step, f"{told(error)}; {len(records)} records not stored")
                 else:
                     time.sleep(pause_s)
         return None
 
+    def _warn(self, step: str, what: str) -> None:
+        print(f"warning: metrics: {step}: {what}", file=sys.stderr)
+
     def wait_no_more(self) -> None:
         """Let `environment` return at once, as after Ctrl-C: the steps that wait for their runs will not start."""
+        self._stopped = True
         for event in self._made.values():
             event.set()
 
@@ -162,7 +174,7 @@ class Tracker:
         try:
             from runtime.tracking import VALUE_CHARS, experiment_id, new_client
 
-            client = new_client(self.uri)
+            client = self._client = new_client(self.uri)
             self._experiment_id = experiment_id(client, self.experiment)
             self.parent_id = self._new_run(client, self.experiment, {})
             for name, value in self.params.items():
