@@ -19,7 +19,7 @@ from typing import Any
 
 from runtime.metrics import Record
 
-FOLLOWED = "NGCRUN_METRICS_FOLLOWED"  # set where who started the step passes on what is in NGCRUN_METRICS_FILE
+FOLLOWED = "NGCRUN_METRICS_FOLLOWED"  # the file of figures that is passed on by who started the step
 PARAMS_PER_CALL = 100  # Source: mlflow/utils/validation.py MAX_PARAMS_TAGS_PER_BATCH (3.15.0)
 VALUE_CHARS = 500  # what every MLflow server since 2.0 takes in a param; longer values are cut
 # Source: MicrosoftDocs/azure-ai-docs resource-limits-capacity (metric rows), azure-sdk-for-python#35685 (params)
@@ -59,7 +59,7 @@ class MlflowRun:
         self._lock = threading.Lock()  # its own thread and its children's connect it
         self._run_id = "" if parent else environ.get("MLFLOW_RUN_ID", "")
         self._owned = not self._run_id
-        self._followed = bool(self._run_id and environ.get(FOLLOWED))
+        self._followed = bool(self._run_id) and environ.get(FOLLOWED, "") == environ.get("NGCRUN_METRICS_FILE")
         self._params: set[str] = set()
         self._records: Sequence[Record] = ()
         self._calls: list[Callable[[], None]] = []

@@ -16,7 +16,7 @@ from runtime import vendor
 from runtime.errors import ToolFailed
 from runtime.local import distribute, sweep, workspace
 from runtime.local.content import Content
-from runtime.local.machine import GRACE_S, Machine, mask_file
+from runtime.local.machine import GRACE_S, MARK, Machine, mask_file
 from runtime.local.plan import Planned, fingerprint
 from runtime.local.reuse import Key, Reuse, differences
 from runtime.local.track import Tracker
@@ -184,7 +184,7 @@ class Engine:
         watched = workspace.watched_inputs(planned)
         before = {path: fingerprint(path) for path in watched}
         own = (self.tracker.environment(name, sweep_of) if self.tracker else {}) | distribute.port(planned.step.spec)
-        own |= {FOLLOWED: "1"} if own.get("MLFLOW_RUN_ID") and self.machine.docker is None else {}
+        own |= {FOLLOWED: planned.command.env[MARK]} if "MLFLOW_RUN_ID" in own and self.machine.docker is None else {}
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
 
@@ -240,7 +240,7 @@ class Engine:
         sends = self.machine.docker is not None and self.machine.docker.network != "none"
         if self.tracker is None or sends:
             return contextlib.nullcontext()
-        return self.tracker.followed(name, planned.folder / "metrics.jsonl")
+        return self.tracker.followed(name, planned.folder / "metrics.jsonl", self.machine.masks.hide)
 
     def _look(self, name: str, planned: Planned, state: State) -> Key | None:
         """Take over what the step made before, if nothing has changed; else its key, and in `state` why it runs."""

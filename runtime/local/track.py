@@ -90,13 +90,14 @@ class Tracker:
         return [point.value for point in sorted(points, key=lambda p: (p.step, p.timestamp))]
 
     @contextlib.contextmanager
-    def followed(self, step: str, figures: Path) -> Iterator[None]:
+    def followed(self, step: str, figures: Path, hide: Callable[[bytes], bytes] = bytes) -> Iterator[None]:
         """While the block runs, pass on what the step writes into its file of figures, as it writes it.
 
-        A store that is slow holds up neither the step nor another, and the end of the block for `CLOSE_S` at most.
+        `hide` takes secrets out of its lines. A store that is slow holds up neither the step nor another, and the end
+        of the block for `CLOSE_S` at most.
         """
         done, late = threading.Event(), threading.Event()
-        thread = threading.Thread(target=self._follow, args=(step, figures, done, late), name="figures", daemon=True)
+        thread = threading.Thread(target=self._follow, args=(step, figures, hide, done, late), daemon=True)
         thread.start()
         try:
             yield
@@ -107,11 +108,13 @@ class Tracker:
                 late.set()
                 self._warn(step, "no answer in time; the last may not be stored")
 
-    def _follow(self, step: str, figures: Path, done: threading.Event, late: threading.Event) -> None:
+    def _follow(
+        self, step: str, figures: Path, hide: Callable[[bytes], bytes], done: threading.Event, late: threading.Event
+    ) -> None:
         place, last, run = 0, False, None
         while not last and not late.is_set():
             last = done.wait(FOLLOW_S)
-            records, place = new_records(figures, place)
+            records, place = new_records(figures, place, hide)
             if records and run is None:
                 if self.failed or step not in self.run_ids:  # as where the store does not answer
                     return
@@ -206,15 +209,18 @@ class Tracker:
         client.set_terminated(run_id, _MLFLOW_STATUS.get(status, "FAILED"))
 
 
-def new_records(path: Path, place: int) -> tuple[list[Record], int]:
-    """What a step has recorded since byte `place`, whole lines and no artifacts, and where to go on."""
+def new_records(path: Path, place: int, hide: Callable[[bytes], bytes] = bytes) -> tuple[list[Record], int]:
+    """What a step has recorded since byte `place`, whole lines and no artifacts, and where to go on.
+
+    `hide` takes secrets out of the lines.
+    """
     if not path.is_file():
         return [], place
     with path.open("rb") as file:
         file.seek(place)
         whole, newline, _ = file.read().rpartition(b"\n")
     records = []
-    for line in whole.splitlines():
+    for line in hide(whole).splitlines():
         with contextlib.suppress(ValueError, TypeError, KeyError):  # a line of somebody else's, or one that is torn
             found = json.loads(line)
             if found["kind"] in PASSED_ON:

@@ -62,7 +62,8 @@ if len(sys.argv) > 1:
 log.close()
 print("mlflow" in sys.modules)
 """
-    env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_RUN_ID": run_id, FOLLOWED: "1", "PYTHONPATH": str(ROOT)}
+    env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_RUN_ID": run_id, "PYTHONPATH": str(ROOT)}
+    env |= dict.fromkeys(("NGCRUN_METRICS_FILE", FOLLOWED), str(tmp_path / "metrics.jsonl"))
     for words, imported in (([], "False"), ([str(tmp_path / "plot.txt")], "True")):
         done = subprocess.run([sys.executable, "-c", code, *words], env=env, check=True, capture_output=True, text=True)
         assert (done.stdout.strip(), done.stderr) == (imported, "")
@@ -71,13 +72,25 @@ print("mlflow" in sys.modules)
     assert [a.path for a in client.list_artifacts(run_id, "plots")] == ["plots/plot.txt"]
 
 
+def test_a_step_with_another_file_than_the_one_that_is_followed_sends_all_itself(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = new_client(uri)
+    run_id = client.create_run(client.create_experiment("e")).info.run_id
+    env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_RUN_ID": run_id, FOLLOWED: "/elsewhere/metrics.jsonl"}
+    log = from_environment("step", env | {"NGCRUN_METRICS_FILE": str(tmp_path / "metrics.jsonl")})
+    log.log({"loss": 1.0})
+    log.close()
+    assert client.get_run(run_id).data.metrics == {"loss": 1.0}
+
+
 def test_the_parts_of_a_followed_step_are_runs_that_it_makes_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     client = new_client(uri)
     run_id = client.create_run(client.create_experiment("e")).info.run_id
-    log = from_environment("step", {"MLFLOW_TRACKING_URI": uri, "MLFLOW_RUN_ID": run_id, FOLLOWED: "1"})
+    env = dict.fromkeys(("NGCRUN_METRICS_FILE", FOLLOWED), str(tmp_path / "metrics.jsonl"))
+    log = from_environment("step", {"MLFLOW_TRACKING_URI": uri, "MLFLOW_RUN_ID": run_id} | env)
     part = log.child("trial-000")
     part.log({"rmse": 1.5})
     part.end()
@@ -99,6 +112,8 @@ def test_only_whole_lines_of_ours_are_passed_on_and_none_twice(tmp_path: Path) -
         opened.write('{"kind": "metric", "key": "y", "value": "high", "step": 0, "time_ms": 1}\n{"kind": "met')
     assert new_records(file, place)[0] == []
     place = new_records(file, place)[1]
+    hidden = new_records(file, 0, lambda lines: lines.replace(b"depth", b"***"))[0]
+    assert [(r.key, r.value) for r in hidden] == [("loss", 0.5), ("odd", float("inf")), ("***", "6")]
     with file.open("a") as opened:
         opened.write('ric", "key": "z", "value": 1, "step": 3, "time_ms": 7}\n')
     assert new_records(file, place)[0] == [Record("metric", "z", 1.0, 3, 7)]
