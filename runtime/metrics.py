@@ -111,7 +111,7 @@ class Metrics:
 
     def __init__(self, sinks: Iterable[Sink] = ()) -> None:
         self._sinks = list(sinks)
-        self._drains = [_Drain(sink) for sink in self._sinks]
+        self._drains = [Drain(sink) for sink in self._sinks]
         self._children: list[Metrics] = []
         self._later: list[threading.Thread] = []
 
@@ -180,21 +180,23 @@ class Metrics:
             drain.put(records)
 
 
-class _Drain:
-    """One sink and the thread that feeds it."""
+class Drain:
+    """One sink and the thread that feeds it; `name`: what it is called where something goes wrong."""
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+    def __init__(self, sink: Sink, name: str = "") -> None:
+        self._sink, self._name = sink, name or type(sink).__name__
         self._queue: queue.SimpleQueue[Sequence[Record] | str] = queue.SimpleQueue()
         self._lost = 0
         self._why = ""
-        self._thread = threading.Thread(target=self._run, name=type(sink).__name__, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def put(self, records: Sequence[Record]) -> None:
+        """Hand on some records; returns at once."""
         self._queue.put(records)
 
     def end(self, status: str) -> None:
+        """Close the sink once it has all records; returns at once."""
         self._queue.put(status)
 
     def join(self, timeout_s: float) -> str:
@@ -205,7 +207,7 @@ class _Drain:
         if not why:
             return ""
         count = f"{self._lost} records not stored" if self._lost and not late else "the last may not be stored"
-        return f"{type(self._sink).__name__}: {why}; {count}"
+        return f"{self._name}: {why}; {count}"
 
     def _run(self) -> None:
         pending: list[Record] = []

@@ -184,7 +184,7 @@ class Engine:
         watched = workspace.watched_inputs(planned)
         before = {path: fingerprint(path) for path in watched}
         own = (self.tracker.environment(name, sweep_of) if self.tracker else {}) | distribute.port(planned.step.spec)
-        own |= {FOLLOWED: planned.command.env[MARK]} if "MLFLOW_RUN_ID" in own and self.machine.docker is None else {}
+        own |= {FOLLOWED: planned.command.env[MARK]} if self._passes_on else {}
         if self._stopping.is_set():
             return "canceled", "stopped before it began"
 
@@ -232,13 +232,16 @@ class Engine:
             state.made = self.reuse.remember(key, planned)
         return status, why
 
-    def _followed(self, name: str, planned: Planned) -> contextlib.AbstractContextManager[None]:
-        """What a step writes into its file of figures is passed on from there.
+    @property
+    def _passes_on(self) -> bool:
+        """Whether what a step writes into its file of figures is passed on from there.
 
         But for one in a container with a network: its image may hold a release that sends all of it to the store.
         """
-        sends = self.machine.docker is not None and self.machine.docker.network != "none"
-        if self.tracker is None or sends:
+        return self.tracker is not None and (self.machine.docker is None or self.machine.docker.network == "none")
+
+    def _followed(self, name: str, planned: Planned) -> contextlib.AbstractContextManager[None]:
+        if self.tracker is None or not self._passes_on:
             return contextlib.nullcontext()
         return self.tracker.followed(name, planned.folder / "metrics.jsonl", self.machine.masks.hide)
 

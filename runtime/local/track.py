@@ -19,13 +19,10 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runtime.errors import BadInput
-from runtime.metrics import BATCH, CLOSE_S, PAUSES_S, Record, told
-
-if TYPE_CHECKING:
-    from runtime.tracking import MlflowRun
+from runtime.metrics import CLOSE_S, Drain, Record, told
 
 WAIT_S = 30.0
 STOPPED_WAIT_S = 4.0  # after Ctrl-C
@@ -96,53 +93,23 @@ class Tracker:
         `hide` takes secrets out of its lines. A store that is slow holds up neither the step nor another, and the end
         of the block for `CLOSE_S` at most.
         """
-        done, late = threading.Event(), threading.Event()
-        thread = threading.Thread(target=self._follow, args=(step, figures, hide, done, late), daemon=True)
+        if self.failed or step not in self.run_ids:  # as where the store does not answer
+            yield
+            return
+        from runtime.tracking import MlflowRun
+
+        environ = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": self.run_ids[step]}
+        done, drain = threading.Event(), Drain(MlflowRun(step, environ, client=self._client), step)
+        thread = threading.Thread(target=_follow, args=(figures, hide, done, drain), daemon=True)
         thread.start()
         try:
             yield
         finally:
             done.set()
-            thread.join(STOPPED_WAIT_S if self._stopped else CLOSE_S)
-            if thread.is_alive():
-                late.set()
-                self._warn(step, "no answer in time; the last may not be stored")
-
-    def _follow(
-        self, step: str, figures: Path, hide: Callable[[bytes], bytes], done: threading.Event, late: threading.Event
-    ) -> None:
-        place, last, run = 0, False, None
-        while not last and not late.is_set():
-            last = done.wait(FOLLOW_S)
-            records, place = new_records(figures, place, hide)
-            if records and run is None:
-                if self.failed or step not in self.run_ids:  # as where the store does not answer
-                    return
-                run = self._run_of(step)
-            for start in range(0, len(records), BATCH):
-                if run is not None and not late.is_set():
-                    self._pass_on(step, run, records[start : start + BATCH])
-
-    def _run_of(self, step: str) -> MlflowRun:
-        from runtime.tracking import MlflowRun
-
-        environ = {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": self.run_ids[step]}
-        return MlflowRun(step, environ, client=self._client)
-
-    def _pass_on(self, step: str, run: MlflowRun, records: list[Record]) -> None:
-        """Send some records; what the store still refuses after some tries is told, and left."""
-        for pause_s in (*PAUSES_S, None):
-            try:
-                return run.write(records)
-            except Exception as error:
-                if pause_s is None:
-                    self._warn(step, f"{told(error)}; {len(records)} records not stored")
-                else:
-                    time.sleep(pause_s)
-        return None
-
-    def _warn(self, step: str, what: str) -> None:
-        print(f"warning: metrics: {step}: {what}", file=sys.stderr)
+            thread.join()
+            drain.end("")  # the run itself is ended by `ended`
+            if why := drain.join(STOPPED_WAIT_S if self._stopped else CLOSE_S):
+                print(f"warning: metrics: {why}", file=sys.stderr)
 
     def wait_no_more(self) -> None:
         """Let `environment` return at once, as after Ctrl-C: the steps that wait for their runs will not start."""
@@ -207,6 +174,16 @@ class Tracker:
         now = int(time.time() * 1000)
         client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in figures.items()])
         client.set_terminated(run_id, _MLFLOW_STATUS.get(status, "FAILED"))
+
+
+def _follow(figures: Path, hide: Callable[[bytes], bytes], done: threading.Event, drain: Drain) -> None:
+    """Hand on what comes into the file, until its step is done."""
+    place, last = 0, False
+    while not last:
+        last = done.wait(FOLLOW_S)
+        records, place = new_records(figures, place, hide)
+        if records:
+            drain.put(records)
 
 
 def new_records(path: Path, place: int, hide: Callable[[bytes], bytes] = bytes) -> tuple[list[Record], int]:
