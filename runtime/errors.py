@@ -14,7 +14,7 @@ SHOWN_CHARS = 1000  # of a value in an error
 LINE_CHARS = 200  # of what somebody else's exception says
 
 
-def summary(error: Exception) -> str:
+def summary(error: BaseException) -> str:
     """What an exception says first, without the secrets of addresses; its type where it says nothing."""
     said = redacted(str(error)).strip().splitlines()
     return said[0][:LINE_CHARS] if said else type(error).__name__

@@ -167,11 +167,11 @@ class _Held:
 
     def __init__(self, batches: Batches, limit: int) -> None:
         self._batches, self._limit = batches, limit
-        self._fits, self._kept = True, False
-        self._seen: list[tuple[Array, Array]] = []
+        self._fits = True
+        self._seen: list[tuple[Array, Array]] | None = None  # all of them, once they were all read
 
     def __call__(self) -> Iterator[tuple[Array, Array]]:
-        return iter(self._seen) if self._kept else self._read()
+        return self._read() if self._seen is None else iter(self._seen)
 
     def _read(self) -> Iterator[tuple[Array, Array]]:
         seen, size = [], 0
@@ -183,12 +183,13 @@ class _Held:
             else:
                 seen.clear()
             yield x, y
-        self._seen, self._kept = seen, self._fits
+        self._seen = seen if self._fits else None
 
     def release(self) -> None:
         """Let go of them now: the iterator is in a cycle, which Python may not look for before the training ends."""
-        self._kept = False
-        self._seen.clear()
+        if self._seen is not None:
+            self._seen.clear()
+        self._seen = None
 
 
 def _data_iter(batches: Batches, task: Task, part: str) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.errors import BadInput, OutputsElsewhere, ToolFailed
+from runtime.errors import BadInput, OutputsElsewhere, ToolFailed, summary
 
 DISTRIBUTED = "distributed"
 WORKERS_HELP = "Processes that engine=distributed starts on this machine; 0 for one a GPU, or one for two cores"
@@ -56,7 +56,7 @@ class Cluster:
             for future in futures:
                 yield future.result()
         except distributed.KilledWorker as error:
-            lost = f"workers were lost one after another at the same piece of work ({_first(error)})"
+            lost = f"workers were lost one after another at the same piece of work ({summary(error)})"
             raise ToolFailed(f"{lost}; give each more memory: fewer workers, or smaller files") from error
         finally:
             self.client.cancel(futures)
@@ -112,7 +112,7 @@ def _found(address: str) -> Iterator[Any]:
         client = distributed.Client(address, timeout=_JOIN_S / 10)
     except (OSError, ValueError) as error:
         todo = "start it (`dask scheduler`), or unset the variable"
-        raise BadInput.of(ADDRESS, address, f"does not answer as a Dask scheduler ({_first(error)})", todo) from error
+        raise BadInput.of(ADDRESS, address, f"does not answer as a Dask scheduler ({summary(error)})", todo) from error
     with client:
         if not client.scheduler_info()["workers"]:
             raise BadInput.of(ADDRESS, address, "has no workers", f"start some: dask worker {address}")
@@ -181,7 +181,7 @@ def _serve() -> None:
     try:
         asyncio.run(worker())
     except (OSError, TimeoutError) as error:
-        raise ToolFailed(f"process 0 of this job is not at {host}:{port} ({_first(error)})") from error
+        raise ToolFailed(f"process 0 of this job is not at {host}:{port} ({summary(error)})") from error
 
 
 def _master() -> tuple[str, int]:
@@ -199,7 +199,3 @@ def _own_gpu() -> dict[str, str]:
 
     seen = devices()
     return {"CUDA_VISIBLE_DEVICES": seen[int(os.environ.get("LOCAL_RANK", "0")) % len(seen)]} if seen else {}
-
-
-def _first(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

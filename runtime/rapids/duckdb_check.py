@@ -71,7 +71,7 @@ def _raw_parquet(table: tables.RawTable) -> str:
 
     columns, deleted = table.beside.columns, table.beside.deleted
     gone = f" WHERE file_row_number NOT IN ({', '.join(map(str, deleted))})" if deleted is not None else ""
-    own = pl.read_parquet_schema(table.path)
+    own = pl.read_parquet_schema(table.path) if columns else {}
     left_out = ", ".join(["file_row_number", *(_column(name) for name in columns if name in own)])
     beside = "".join(f", {_value(value)} AS {_column(name)}" for name, (value, _) in columns.items())
     return (

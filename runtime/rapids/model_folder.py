@@ -65,8 +65,7 @@ def _save_mlflow(folder: Path, model: Any, learner: str, features: list[str], ta
     how: dict[str, Any] = {"signature": ModelSignature(inputs, Schema([ColSpec("float", target)]))}
     if learner == "xgboost":
         import mlflow.xgboost
-
-        xgboost = lean_import.xgboost()
+        import xgboost
 
         requirements = [f"mlflow-skinny=={mlflow.__version__}", f"xgboost=={xgboost.__version__}"]
         mlflow.xgboost.save_model(model, str(folder), model_format="ubj", pip_requirements=requirements, **how)

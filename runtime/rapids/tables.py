@@ -31,26 +31,32 @@ def listing(port: str, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     Raises:
         BadInput: no such file, or one of no bytes, or a Delta Lake table with partitions or deletion vectors.
     """
-    found = with_partitions(port, root, suffixes)
-    if found.kinds and delta.is_table(root):
-        wrong = f"is partitioned by {', '.join(found.kinds)}, which this step does not take"
+    files, table = _found(port, root, suffixes)
+    if table and table.kinds:
+        wrong = f"is partitioned by {', '.join(table.kinds)}, which this step does not take"
         raise BadInput.of(port, root, wrong, "write it without partitions")
-    if found.deleted:
+    if table and table.deleted:
         wrong = "has rows that are only marked as deleted (deletion vectors), which this step does not take"
         raise BadInput.of(port, root, wrong, "run REORG TABLE name APPLY (PURGE) where it was written")
-    return found.files
+    return files
 
 
 def with_partitions(port: str, root: Path, suffixes: tuple[str, ...]) -> Files:
     """As `listing`, with what the folders of its Parquet files, or a Delta Lake table's log, say of them."""
-    found = delta.files(port, root) if delta.is_table(root) else None
-    files = found.files if found else _files(root, suffixes)
+    files, table = _found(port, root, suffixes)
+    return table or by_folders(root, files)
+
+
+def _found(port: str, root: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], Files | None]:
+    """The files, and the Delta Lake table that they are, if they are one."""
+    table = delta.files(port, root) if delta.is_table(root) else None
+    files = table.files if table else _files(root, suffixes)
     if not files:
         raise BadInput.of(port, root, f"holds no {' or '.join(suffixes)} file", "name the file or folder with the data")
     for file in files:
         if file.stat().st_size == 0:
             raise BadInput.of(port, file, "is an empty file (0 bytes)", "remove it or write it again")
-    return found or by_folders(root, files)
+    return files, table
 
 
 def _files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import BadInput
+from runtime.errors import BadInput, summary
 from runtime.triton.source import PICKLES, PORT, Arrays, Model
 from runtime.triton.table_model import (
     LABEL,
@@ -88,9 +88,8 @@ def _sklearn_onnx(estimator: Any, path: Path, classes: tuple[str, ...]) -> Any:
     try:
         return named(to_onnx(estimator, initial_types=shape, target_opset=OPSET, options=options), classes)
     except Exception as error:  # skl2onnx raises many kinds for an estimator that it does not know
-        first = str(error).strip().splitlines()[0][:200]
         raise BadInput.of(
-            PORT, path, f"cannot be written as ONNX ({first})", "use an estimator that skl2onnx supports"
+            PORT, path, f"cannot be written as ONNX ({summary(error)})", "use an estimator that skl2onnx supports"
         ) from error
 
 

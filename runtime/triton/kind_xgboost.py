@@ -79,8 +79,7 @@ def _xgboost_treelite(booster: Any) -> Any:
 
 def _xgboost_predict(booster: Any, arrays: Arrays, classes: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     import numpy as np
-
-    xgboost = lean_import.xgboost()
+    import xgboost
 
     out = np.asarray(booster.predict(xgboost.DMatrix(arrays[TABLE_INPUT])), dtype=np.float32)
     if not classes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import BadInput
+from runtime.errors import BadInput, summary
 from runtime.triton.model_config import Signature, Tensor
 from runtime.triton.source import PORT
 
@@ -17,8 +17,7 @@ LABEL, PROBABILITIES = "label", "probabilities"
 
 def unreadable(path: Path, error: BaseException) -> BadInput:
     """What a library said of a file, as one line."""
-    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return BadInput.of(PORT, path, f"cannot be read ({first})", "the file may be cut short; write it again")
+    return BadInput.of(PORT, path, f"cannot be read ({summary(error)})", "the file may be cut short; write it again")
 
 
 def agreed_names(path: Path, said: tuple[str, ...], own: tuple[str, ...], count: int) -> tuple[str, ...]:
